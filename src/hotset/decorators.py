@@ -1,0 +1,135 @@
+"""Memoizing decorators: ``cached`` with everything a cache has, ``lru_cache`` and ``cache`` as in functools."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from hotset._engine import LRUCache, Memo, policy_class
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+    from datetime import timedelta
+
+    from hotset._engine import Cache
+
+__all__ = ["CacheInfo", "cache", "cached", "lru_cache"]
+
+CacheInfo = functools._CacheInfo  # noqa: SLF001 - the very type that functools' users compare with
+
+
+def lru_cache(maxsize: int | None | Callable[..., Any] = 128, typed: bool = False) -> Any:  # noqa: FBT001, FBT002
+    """``functools.lru_cache``, faster: same arguments, attributes and behaviour.
+
+    ``maxsize=None`` means no bound, 0 keeps nothing. Threads that miss the same key at once each call the function, as in
+    functools; ``cached`` calls it once.
+
+    Raises TypeError for a maxsize that is neither an integer, a function nor None.
+    """
+    if isinstance(maxsize, int):
+        maxsize = max(maxsize, 0)
+    elif callable(maxsize) and isinstance(typed, bool):
+        return lru_cache()(maxsize)
+    elif maxsize is not None:
+        msg = f"Expected first argument to be an integer, a callable, or None, got {maxsize!r}"
+        raise TypeError(msg)
+
+    def make_store() -> Cache[Any, Any] | None:
+        if maxsize == 0:
+            return None
+        return LRUCache(float("inf") if maxsize is None else maxsize)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        memo = Memo(function, make_store, typed=typed, shared=False)
+        memo.cache_parameters = lambda: {"maxsize": maxsize, "typed": typed}
+        return memo
+
+    return decorate
+
+
+def cache(function: Callable[..., Any], /) -> Any:
+    """``functools.cache``: memoize without a bound."""
+    return lru_cache(maxsize=None)(function)
+
+
+def cached(  # noqa: PLR0913 - one place for what a cache can do
+    maxsize: float | Callable[..., Any] = 128,
+    policy: str = "lru",
+    ttl: float | timedelta | None = None,
+    typed: bool = False,  # noqa: FBT001, FBT002 - the place that functools.lru_cache's users know
+    key: Callable[..., Hashable] | None = None,
+    *,
+    tti: float | timedelta | None = None,
+    getsizeof: Callable[[Any], float] | None = None,
+    on_evict: Callable[[Any, Any, str], object] | None = None,
+    timer: Callable[[], Any] = time.monotonic,
+    cache: Cache[Any, Any] | None = None,
+) -> Any:
+    """Memoize a function, a method or a coroutine function in a cache of any policy.
+
+    Unlike ``functools.lru_cache``, one thread (or task) calls the function for a key at a time and the others wait for its
+    result; an exception reaches all of them and is not kept. A function that calls itself with the very same
+    arguments raises RuntimeError.
+
+    A method has a cache of its own for each instance, of `maxsize` results each; instances are not kept alive and
+    need not be hashable, but must take weak references. A coroutine function is called once per key in an event
+    loop; it goes on when the caller that began it is cancelled, unless all who wait for it are.
+
+    maxsize, policy, ttl, tti, getsizeof, on_evict, timer
+        as for the cache classes; policy is one of lru, lfu, arc, tinylfu, fifo, rr.
+    typed
+        keep results for arguments of different types apart, such as 3 and 3.0.
+    key
+        a function of the call's arguments (without ``self``) that gives its key.
+    cache
+        keep the results in this cache, in place of one made of the arguments above.
+
+    The decorated function has ``cache_info()``, ``cache_clear()``, ``cache_parameters()``, ``cache`` and ``__wrapped__``.
+
+    >>> @cached(maxsize=1000, ttl=60)
+    ... def square(x):
+    ...     return x * x
+    >>> square(3), square(3)
+    (9, 9)
+    >>> square.cache_info()
+    CacheInfo(hits=1, misses=1, maxsize=1000, currsize=1)
+    """
+    if callable(maxsize):
+        return cached()(maxsize)
+    if key is not None and not callable(key):
+        msg = f"key must be callable or None, got {key!r}"
+        raise TypeError(msg)
+    make: Callable[[], Cache[Any, Any]]
+    if cache is not None:
+        given = cache
+        bound: Any = given.maxsize
+
+        def make() -> Cache[Any, Any]:
+            return given
+    else:
+        store_class = policy_class(policy)
+        bound = maxsize
+
+        def make() -> Cache[Any, Any]:
+            return store_class(maxsize, getsizeof=getsizeof, ttl=ttl, tti=tti, on_evict=on_evict, timer=timer)
+
+        make()  # a wrong argument is told of where it stands
+
+    parameters = {"maxsize": bound, "policy": policy, "ttl": ttl, "typed": typed}
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        if not callable(function):
+            msg = f"cached() decorates functions, got {function!r}"
+            raise TypeError(msg)
+        if inspect.iscoroutinefunction(function):
+            return AsyncMemo  # TODO
+            return AsyncMemo(function, make, parameters, typed=typed, key=key)
+        memo = Memo(function, make, typed=typed, key=key, shared=True)
+        memo.cache_parameters = lambda: dict(parameters)
+        return memo
+
+    return decorate
