@@ -1,32 +1,18 @@
 # cython: language_level=3, cdivision=True, binding=False, embedsignature=True, embedsignature.format=clinic
-# cython: freethreading_compatible=True, optimize.use_switch=True
+# cython: freethreading_compatible=True
 """The engine's Python face: cache types, the memoizer and replay.
 
-A cache is a slab of entries (core.slab), a hash index over it (core.index), a timer wheel once something can expire
-(core.wheel), and one policy (policy.contract) that orders the entries and names victims. This module adds what they do not know:
-keys and values, their references, time, locks, errors and the garbage collector.
-
-Three rules keep it correct whatever a key's __eq__, a value's __del__, a listener, a loader or another thread does:
-
-1. ``self.lock`` guards every C field of a cache. With the GIL it is nothing, because no Python code runs where it is
-   held; on a free-threaded build it is a PyMutex. Nothing that can run Python code is called under it: not a
-   comparison, not a decref that may be the last, not an allocation by Python.
-2. What leaves the cache is first buried: unlinked from index, policy and wheel and chained in a ``Grave``, still owned.
-   Once the lock is free, ``drop`` tells the listener and gives up the references.
-3. Memory is had before anything is linked, so that a MemoryError leaves the cache as it was.
+What a cache is made of, and what keeps it correct, is in store. This module adds arguments, errors, time, listeners,
+single flight, copies, and the slots that let the garbage collector and the interpreter see the types as they are.
 """
 cimport cython
-from cpython.object cimport PyObject, PyTypeObject, Py_EQ, visitproc
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.object cimport PyObject, PyTypeObject, visitproc
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from core.index cimport (Hashes, Index, MAX_BITS, MIN_BITS, Probe, index_bits_for, index_clear, index_close, index_erase,
-                         index_fit, index_init, index_insert, index_validate, probe_next, probe_start)
-from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc, SENTINELS, Slab,
-                        slab_close, slab_full, slab_grow, slab_init, slab_release, slab_take, slab_weight)
-from core.wheel cimport (BUCKETS, Timer, Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
-                         wheel_reserve, wheel_set, wheel_start, wheel_validate)
+from core.index cimport Probe, probe_next, probe_start
+from core.slab cimport Entry, NIL, PyMem_RawFree, PyMem_RawMalloc, SENTINELS, slab_weight
+from core.wheel cimport BUCKETS, wheel_deadline
 from policy.arc cimport arc_policy
 from policy.contract cimport Policy
 from policy.fifo cimport fifo_policy
@@ -34,6 +20,11 @@ from policy.lfu cimport lfu_policy
 from policy.lru cimport lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_policy
+from replay cimport Tally, replay_batch
+from store cimport (Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, REPLACED, SIZE, Store, decref, hotset_lock,
+                    hotset_prefetch, hotset_unlock, incref, is_live, key_of, store_bury, store_bury_all, store_bury_due,
+                    store_close, store_exhume, store_expired, store_find, store_link, store_make_room, store_open,
+                    store_read, store_reserve, store_schedule, store_used, store_validate)
 
 import copyreg
 import functools
@@ -51,21 +42,14 @@ from weakref import ref as weakref_ref
 from hotset.stats import CacheStats, ReplayResult
 
 cdef extern from "compat.h" nogil:
-    ctypedef struct hotset_mutex:
-        pass
-    void hotset_lock(hotset_mutex* m)
-    void hotset_unlock(hotset_mutex* m)
     double hotset_clock_coarse()
     double hotset_clock_precise()
     uint32_t hotset_mix(Py_hash_t hash)
     Py_hash_t hotset_hash_int64(int64_t value)
     Py_hash_t hotset_hash_uint64(uint64_t value)
-    void hotset_prefetch(const void* p)
-    double HOTSET_NEVER
 
 cdef extern from "compat.h":
     Py_hash_t hotset_hash(PyObject* o) except? -1
-    int hotset_keys_equal(PyObject* a, PyObject* b) noexcept nogil
 
 cdef extern from "Python.h":
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*)
@@ -89,13 +73,9 @@ cdef extern from "Python.h":
         METH_KEYWORDS
         Py_TPFLAGS_HAVE_VECTORCALL
         Py_TPFLAGS_METHOD_DESCRIPTOR
-    void incref "Py_INCREF"(PyObject*) nogil
-    void decref "Py_DECREF"(PyObject*)
     const Py_ssize_t PY_SSIZE_T_MAX
     bint PyUnicode_CheckExact(PyObject*) nogil
     bint PyLong_CheckExact(PyObject*) nogil
-    int PyObject_RichCompareBool(PyObject*, PyObject*, int) except -1
-    int compare "PyObject_RichCompareBool"(PyObject*, PyObject*, int)
     object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
     void PyType_Modified(PyTypeObject*)
     void* PyVectorcall_Call
@@ -108,8 +88,6 @@ cdef extern from "Python.h":
     void PyErr_Fetch(PyObject**, PyObject**, PyObject**)
     void PyErr_Restore(PyObject*, PyObject*, PyObject*)
     void PyErr_WriteUnraisable(PyObject*)
-    void PyErr_SetString(PyObject*, const char*)
-    PyObject* PyExc_RuntimeError
     PyObject* PyErr_Occurred()
     int PyErr_CheckSignals() except -1
     int dict_set "PyDict_SetItem"(PyObject*, PyObject*, PyObject*) except -1
@@ -118,11 +96,6 @@ cdef extern from "Python.h":
     PyObject* tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) nogil
     Py_ssize_t tuple_size "PyTuple_GET_SIZE"(PyObject*) nogil
     PyObject* type_of "(PyObject*)Py_TYPE"(PyObject*) nogil
-
-ctypedef int Cause
-
-cdef enum:                # values of Cause
-    EXPLICIT, REPLACED, EXPIRED, SIZE
 
 cdef tuple CAUSES = ("explicit", "replaced", "expired", "size")
 
@@ -133,8 +106,6 @@ cdef enum Clock:
     CALLABLE               # the user's timer
 
 cdef enum:
-    BURIED = 1             # low bit of the key of an entry that waits in a grave; objects are aligned
-    MAX_COMPARISONS = 1000 # of one lookup whose keys' __eq__ change the cache each time
     BATCH = 128            # keys that get_many and replay look ahead
     SIGNAL_CHECK = 1 << 20 # requests of a replay between two looks for Ctrl-C
 
@@ -147,30 +118,6 @@ cdef object MICROSECOND = timedelta(microseconds=1)
 
 cdef enum Write:
     SET, ADD
-
-
-cdef struct Grave:
-    uint32_t head          # oldest first, through `next`; `mark` is the cause
-    uint32_t tail
-
-
-cdef struct Counters:
-    uint64_t hits
-    uint64_t misses
-    uint64_t inserts
-    uint64_t updates
-    uint64_t removed[4]    # by cause
-    uint64_t loads
-    uint64_t load_failures
-
-
-cdef inline PyObject* key_of(Entry* entry) noexcept nogil:
-    """The key of an entry that may be buried; borrowed."""
-    return <PyObject*>(<size_t>entry.key & ~<size_t>BURIED)
-
-
-cdef inline bint is_live(Entry* entry) noexcept nogil:
-    return entry.key != NULL and not <size_t>entry.key & BURIED
 
 
 cdef inline int checked(int status) except -1:
@@ -218,6 +165,32 @@ cdef object as_number(double x):
     return int(x) if x - x == 0 and x == <double><int64_t>x else x
 
 
+cdef struct Picked:
+    PyObject* key          # owned
+    PyObject* value        # owned
+    double weight
+    double life            # what is left of it
+    uint64_t rank          # see policy.contract
+
+
+cdef list picked_list(Picked* picked, Py_ssize_t n, Py_ssize_t wanted, bint backwards, bint full):
+    """Picked entries as tuples, at most `wanted`; the array and its references are given up."""
+    cdef Py_ssize_t i, step
+    result = []
+    try:
+        for step in range(max(0, min(n, wanted))):
+            i = n - 1 - step if backwards else step
+            key = <object>picked[i].key
+            value = <object>picked[i].value
+            result.append((key, value, picked[i].weight, picked[i].life, picked[i].rank) if full else (key, value))
+    finally:
+        for i in range(n):
+            decref(picked[i].key)
+            decref(picked[i].value)
+        PyMem_RawFree(picked)
+    return result
+
+
 cdef class Flight:
     """One load on its way. Whoever asks for its key meanwhile waits for it, in whichever thread."""
     cdef object event, value, error, traceback
@@ -257,21 +230,10 @@ cdef class Cache:
     most `maxsize`. Keys must be hashable. Every operation on one key is O(1), amortized over growth. All of it may be
     used from several threads at once and from inside a key's ``__eq__``, a value's ``__del__`` or a listener.
     """
-    cdef Slab slab
-    cdef Index index
-    cdef Wheel wheel
-    cdef Policy policy
-    cdef void* state
-    cdef double* hard      # deadline by ttl where a tti moves the timer's; NULL without both
-    cdef uint32_t hard_capacity
-    cdef hotset_mutex lock
-    cdef double limit      # bound of weight
-    cdef double weight     # sum over the entries
-    cdef Counters count
-    cdef uint64_t version  # grows with every entry that comes or goes
+    cdef Store store
     cdef Clock clock
     cdef bint datetimes    # the timer gives datetimes: time counts in microseconds since `epoch`
-    cdef double ttl_, tti_
+    cdef double ttl_
     cdef bint weighted
     cdef bint making_room
     cdef bint own_popitem, own_getitem, own_setitem, own_delitem, own_missing      # overridden by a subclass
@@ -283,60 +245,25 @@ cdef class Cache:
         self.maxsize_ = 0
         self.timer_ = MONOTONIC
         self.ttl_ = HOTSET_NEVER
-        self.tti_ = HOTSET_NEVER
+        self.store.idle = HOTSET_NEVER
 
     def __init__(self, maxsize, getsizeof=None, *, ttl=None, tti=None, on_evict=None, timer=time.monotonic):
         """See the class; ttl and tti in seconds."""
         self.configure(maxsize, getsizeof, ttl, tti, on_evict, timer)
 
-    cdef int adopt(self, void (*policy)(Policy*) noexcept nogil) except -1:
+    cdef int adopt(self, void (*fill)(Policy*) noexcept nogil) except -1:
         """Called once by a subclass's __cinit__: from here on the cache is valid, if of size 0."""
-        policy(&self.policy)
-        self.setup(False)
+        cdef Policy policy
+        fill(&policy)
+        if store_open(&self.store, &policy, 0.0, False) != 0:
+            raise MemoryError
         return 0
-
-    cdef int setup(self, bint weighted) except -1:
-        """Empty structures; the old ones, if any, own nothing any more."""
-        cdef Slab slab
-        cdef Index index
-        cdef void* state = PyMem_RawCalloc(1, self.policy.state_size or 1)
-        if state == NULL:
-            raise MemoryError
-        if slab_init(&slab, weighted) != 0:
-            PyMem_RawFree(state)
-            raise MemoryError
-        if index_init(&index, MIN_BITS) != 0:
-            slab_close(&slab)
-            PyMem_RawFree(state)
-            raise MemoryError
-        if self.policy.init(state, &slab, self.limit) != 0:
-            index_close(&index)
-            slab_close(&slab)
-            PyMem_RawFree(state)
-            raise MemoryError
-        self.teardown()
-        self.slab = slab
-        self.index = index
-        self.state = state
-        self.weighted = weighted
-        return 0
-
-    cdef void teardown(self) noexcept:
-        if self.state != NULL:
-            self.policy.close(self.state)
-            PyMem_RawFree(self.state)
-            self.state = NULL
-        slab_close(&self.slab)
-        index_close(&self.index)
-        wheel_close(&self.wheel)
-        PyMem_RawFree(self.hard)
-        self.hard = NULL
-        self.hard_capacity = 0
 
     cdef int configure(self, maxsize, getsizeof, ttl, tti, on_evict, timer) except -1:
         cdef double limit = as_bound(maxsize)
+        cdef Store fresh
         cls = type(self)
-        if self.state == NULL:
+        if self.store.state == NULL:
             raise TypeError("Cache is the base of the caches and has no policy: use LRUCache or another subclass")
         for name, function in (("getsizeof", getsizeof), ("on_evict", on_evict)):
             if function is not None and not callable(function):
@@ -346,7 +273,12 @@ cdef class Cache:
         check_life("ttl", ttl)
         check_life("tti", tti)
         self.clear()
-        self.limit = limit
+        memset(&fresh, 0, sizeof(Store))
+        self.weighted = getsizeof is not None or cls.getsizeof is not Cache.getsizeof
+        if store_open(&fresh, &self.store.policy, limit, self.weighted) != 0:
+            raise MemoryError
+        store_close(&self.store)
+        self.store = fresh
         self.clock = NO_CLOCK
         self.epoch = None
         self.datetimes = False
@@ -357,27 +289,25 @@ cdef class Cache:
         self.ttl_given = ttl
         self.tti_given = tti
         self.ttl_ = HOTSET_NEVER if ttl is None else seconds_of(ttl)
-        self.tti_ = HOTSET_NEVER if tti is None else seconds_of(tti)
-        memset(&self.count, 0, sizeof(Counters))
+        self.store.idle = HOTSET_NEVER if tti is None else seconds_of(tti)
         self.own_popitem = cls.popitem is not Cache.popitem
         self.own_getitem = cls.__getitem__ is not Cache.__getitem__
         self.own_setitem = cls.__setitem__ is not Cache.__setitem__
         self.own_delitem = cls.__delitem__ is not Cache.__delitem__
         self.own_missing = cls.__missing__ is not Cache.__missing__
-        self.setup(getsizeof is not None or cls.getsizeof is not Cache.getsizeof)
-        if self.ttl_ < HOTSET_NEVER or self.tti_ < HOTSET_NEVER:
-            self.start_clock(min(self.ttl_, self.tti_))
+        if min(self.ttl_, self.store.idle) < HOTSET_NEVER:
+            self.start_clock(min(self.ttl_, self.store.idle))
         return 0
 
     def __dealloc__(self):
         cdef uint32_t e
         cdef Entry* entry
-        for e in range(SENTINELS, self.slab.top):
-            entry = &self.slab.entries[e]
+        for e in range(SENTINELS, self.store.slab.top):
+            entry = &self.store.slab.entries[e]
             if entry.key != NULL:
                 decref(key_of(entry))
                 decref(<PyObject*>entry.value)
-        self.teardown()
+        store_close(&self.store)
 
     # ---- time ----
 
@@ -391,14 +321,16 @@ cdef class Cache:
             self.clock = COARSE
         return 0
 
-    cdef int now(self, double* t) except -1:
-        """The present, in the unit of the timer. May call Python: not under the lock."""
-        if self.clock == COARSE:
+    cdef inline int now(self, double* t) except -1:
+        """The present in the unit of the timer, if anything can expire. May call Python: not under the lock."""
+        if self.clock == NO_CLOCK:
+            t[0] = 0.0
+        elif self.clock == COARSE:
             t[0] = hotset_clock_coarse()
-        elif self.clock == CALLABLE:
-            t[0] = self.as_time(self.timer_())
-        else:
+        elif self.clock == PRECISE:
             t[0] = hotset_clock_precise()
+        else:
+            t[0] = self.as_time(self.timer_())
         return 0
 
     cdef double as_time(self, object moment) except? -1:
@@ -408,150 +340,39 @@ cdef class Cache:
         with cython.critical_section(self):
             if self.epoch is None:
                 self.epoch = moment
-                difference = moment - moment
-                if isinstance(difference, timedelta):
+                if isinstance(moment - moment, timedelta):
                     self.datetimes = True
                     self.ttl_ *= 1e6
-                    self.tti_ *= 1e6
+                    self.store.idle *= 1e6
         if self.datetimes:
             return (moment - self.epoch) // MICROSECOND
         return float(moment)
 
     cdef double as_life(self, object ttl) except? -1:
-        """A time to live that a caller gave, in the unit of the timer; the clock is running."""
-        check_life("ttl", ttl)
-        life = seconds_of(ttl)
+        """A time to live that a caller gave, in the unit of the timer, which has been asked for the time."""
+        cdef double life = seconds_of(ttl)
         return life * 1e6 if self.datetimes else life
 
     # ---- entries ----
 
-    cdef inline Hashes hashes(self) noexcept nogil:
-        cdef Hashes hashes
-        hashes.base = <char*>&self.slab.entries[0].hash
-        hashes.stride = sizeof(Entry)
-        return hashes
-
-    cdef inline int find(self, PyObject* key, uint32_t hash, uint32_t* found) noexcept:
-        """Look for a key; `found` is NIL when it is not there.
-
-        Called with the lock held. On an error it answers -1, the Python error is set, and the lock is free.
-        """
-        cdef Probe probe
-        cdef Entry* entry
-        cdef uint32_t e
-        cdef int equal
-        probe_start(&self.index, &probe, hash)
-        while True:
-            e = probe_next(&self.index, &probe)
-            if e == NIL:
-                found[0] = NIL
-                return 0
-            entry = &self.slab.entries[e]
-            if entry.key == key:
-                found[0] = e
-                return 0
-            if entry.hash == hash:
-                hotset_prefetch(&self.slab.entries[entry.next])
-                hotset_prefetch(&self.slab.entries[entry.prev if entry.prev < self.slab.top else 0])
-                equal = hotset_keys_equal(<PyObject*>entry.key, key)
-                if equal > 0:
-                    found[0] = e
-                    return 0
-                if equal < 0:
-                    return self.find_by_comparison(key, hash, found)
-
-    cdef int find_by_comparison(self, PyObject* key, uint32_t hash, uint32_t* found) noexcept:
-        """The same for keys that only Python can compare, which may run any code: the lock is free meanwhile."""
-        cdef Probe probe
-        cdef PyObject* stored
-        cdef uint32_t e
-        cdef uint64_t version
-        cdef int equal, comparisons
-        probe_start(&self.index, &probe, hash)
-        for comparisons in range(MAX_COMPARISONS):
-            while True:
-                e = probe_next(&self.index, &probe)
-                if e == NIL:
-                    found[0] = NIL
-                    return 0
-                stored = <PyObject*>self.slab.entries[e].key
-                if stored == key:
-                    found[0] = e
-                    return 0
-                if self.slab.entries[e].hash != hash:
-                    continue
-                equal = hotset_keys_equal(stored, key)
-                if equal > 0:
-                    found[0] = e
-                    return 0
-                if equal < 0:
-                    break
-            version = self.version
-            incref(stored)
-            hotset_unlock(&self.lock)
-            equal = compare(stored, key, Py_EQ)
-            if equal < 0:
-                decref(stored)
-                return -1
-            hotset_lock(&self.lock)
-            if version == self.version or (
-                    equal and e < self.slab.top and self.slab.entries[e].key == stored):
-                decref(stored)                  # not the last: the entry holds one
-                if equal:
-                    found[0] = e
-                    return 0
-            else:
-                hotset_unlock(&self.lock)
-                decref(stored)
-                hotset_lock(&self.lock)
-                probe_start(&self.index, &probe, hash)
-        hotset_unlock(&self.lock)
-        PyErr_SetString(PyExc_RuntimeError, b"cache changed 1000 times during one lookup: does a key's __eq__ change it?")
-        return -1
-
-    cdef inline void bury(self, uint32_t e, Cause cause, Grave* grave) noexcept nogil:
-        """Unlink an entry for a cause and chain it in the grave. Called with the lock held."""
-        cdef Entry* entry = &self.slab.entries[e]
-        index_erase(&self.index, self.hashes(), entry.hash, e)
-        self.policy.remove(self.state, &self.slab, e, cause == SIZE)
-        if self.wheel.timers != NULL:
-            wheel_cancel(&self.wheel, e)
-        self.weight -= slab_weight(&self.slab, e)
-        if self.index.used == 0:
-            self.weight = 0.0                   # what rounding left over must not add up
-        self.version += 1
-        self.count.removed[cause] += 1
-        entry.key = <void*>(<size_t>entry.key | BURIED)
-        entry.next = NIL
-        entry.mark = cause
-        if grave.head == NIL:
-            grave.head = e
-        else:
-            self.slab.entries[grave.tail].next = e
-        grave.tail = e
-
     cdef void drop(self, Grave* grave) noexcept:
         """Tell the listener of what was buried and give the references up. The lock is free; an error that is set stays."""
-        cdef uint32_t e = grave.head, cause
         cdef PyObject* key
         cdef PyObject* value
+        cdef uint32_t cause
         cdef PyObject* error[3]
-        cdef bint failed = PyErr_Occurred() != NULL
+        cdef bint failed
+        if grave.head == NIL:
+            return
+        failed = PyErr_Occurred() != NULL
         if failed:
             PyErr_Fetch(&error[0], &error[1], &error[2])
-        while e != NIL:
-            hotset_lock(&self.lock)
-            key = key_of(&self.slab.entries[e])
-            value = <PyObject*>self.slab.entries[e].value
-            cause = self.slab.entries[e].mark
-            grave.head = self.slab.entries[e].next
-            slab_release(&self.slab, e)
-            hotset_unlock(&self.lock)
+        while grave.head != NIL:
+            store_exhume(&self.store, grave, &key, &value, &cause)
             if self.on_evict_ is not None:
                 self.tell(key, value, cause)
             decref(key)
             decref(value)
-            e = grave.head
         if failed:
             PyErr_Restore(error[0], error[1], error[2])
 
@@ -570,117 +391,33 @@ cdef class Cache:
             else:
                 decref(result)
 
-    cdef inline void bury_due(self, double t, bint exact, Grave* grave) noexcept nogil:
-        """Bury what has expired. Called with the lock held."""
-        cdef uint32_t e
-        if self.wheel.timers != NULL:
-            while True:
-                e = wheel_due(&self.wheel, t, exact)
-                if e == NIL:
-                    return
-                self.bury(e, EXPIRED, grave)
-
-    cdef inline bint expired(self, uint32_t e, double t) noexcept nogil:
-        return self.wheel.timers != NULL and wheel_deadline(&self.wheel, e) <= t
-
-    cdef inline void used(self, uint32_t e, double t) noexcept nogil:
-        """Put off the end of an entry's idle time."""
-        cdef double deadline
-        if self.tti_ < HOTSET_NEVER and self.wheel.timers != NULL:
-            deadline = t + self.tti_
-            if self.hard != NULL and self.hard[e] < deadline:
-                deadline = self.hard[e]
-            wheel_put_off(&self.wheel, e, deadline)
-
-    cdef int reserve(self, double t, double deadline) noexcept nogil:
-        """Have the memory that one more entry with that deadline needs; -1 when it is out, with the cache as it was."""
-        cdef uint64_t capacity
-        cdef double* hard
-        if slab_full(&self.slab):
-            capacity = <uint64_t>self.slab.capacity + (self.slab.capacity >> 1) + 4
-            if not self.weighted and self.limit + SENTINELS + 2 < capacity and self.limit + SENTINELS + 2 > self.slab.capacity:
-                capacity = <uint64_t>self.limit + SENTINELS + 2
-            if capacity > <uint64_t>1 << MAX_BITS:
-                capacity = <uint64_t>1 << MAX_BITS
-                if capacity <= self.slab.capacity:
-                    return -1
-            if index_fit(&self.index, self.hashes(), self.index.used + 1, capacity) != 0:
-                return -1
-            if slab_grow(&self.slab, <uint32_t>capacity) != 0:
-                return -1
-        if index_fit(&self.index, self.hashes(), self.index.used + 1, self.slab.capacity) != 0:
-            return -1
-        if self.wheel.timers != NULL or min(deadline, self.tti_) < HOTSET_NEVER:
-            if self.wheel.timers == NULL:
-                wheel_start(&self.wheel, t, min(deadline - t, self.tti_))
-            if wheel_reserve(&self.wheel, self.slab.capacity) != 0:
-                return -1
-            if self.tti_ < HOTSET_NEVER and self.hard_capacity < self.slab.capacity:
-                hard = <double*>PyMem_RawRealloc(self.hard, self.slab.capacity * sizeof(double))
-                if hard == NULL:
-                    return -1
-                self.hard = hard
-                self.hard_capacity = self.slab.capacity
-        return self.policy.reserve(self.state, &self.slab)
-
-    cdef inline void schedule(self, uint32_t e, double t, double deadline) noexcept nogil:
-        """Set the timer of an entry that was just written. Called where the wheel has room for it."""
-        if self.tti_ < HOTSET_NEVER:
-            self.hard[e] = deadline
-            deadline = min(deadline, t + self.tti_)
-        wheel_set(&self.wheel, e, deadline)
-
     cdef inline int read(self, PyObject* key, PyObject** value) except -1:
         """A use of a key: a new reference to its value, or NULL when it is not there."""
         cdef uint32_t hash = hotset_mix(hotset_hash(key))
-        cdef uint32_t e
-        cdef double t = 0.0
-        if self.clock != NO_CLOCK:
-            self.now(&t)
-        hotset_lock(&self.lock)
-        if self.find(key, hash, &e) < 0:
-            return -1
-        if e == NIL:
-            self.count.misses += 1
-            hotset_unlock(&self.lock)
-            value[0] = NULL
+        cdef Grave grave
+        cdef double t
+        cdef int status
+        self.now(&t)
+        status = store_read(&self.store, key, hash, t, value, &grave)
+        if status > 0:
+            self.drop(&grave)
             return 0
-        if self.wheel.timers != NULL:
-            if wheel_deadline(&self.wheel, e) <= t:
-                value[0] = NULL
-                return self.read_expired(e)
-            self.used(e, t)
-        self.policy.hit(self.state, &self.slab, e)
-        self.count.hits += 1
-        value[0] = <PyObject*>self.slab.entries[e].value
-        incref(value[0])
-        hotset_unlock(&self.lock)
-        return 0
-
-    cdef int read_expired(self, uint32_t e) except -1:
-        """The rest of a read that found an expired entry; called with the lock held, which it frees."""
-        cdef Grave grave = [NIL, NIL]
-        self.count.misses += 1
-        self.bury(e, EXPIRED, &grave)
-        hotset_unlock(&self.lock)
-        self.drop(&grave)
-        return 0
+        return status
 
     cdef PyObject* glance(self, PyObject* key) except? NULL:
         """A new reference to a key's value without a trace, or NULL without an error."""
         cdef uint32_t hash = hotset_mix(hotset_hash(key))
         cdef PyObject* value = NULL
         cdef uint32_t e
-        cdef double t = 0.0
-        if self.clock != NO_CLOCK:
-            self.now(&t)
-        hotset_lock(&self.lock)
-        if self.find(key, hash, &e) < 0:
+        cdef double t
+        self.now(&t)
+        hotset_lock(&self.store.lock)
+        if store_find(&self.store, key, hash, &e) < 0:
             return NULL
-        if e != NIL and not self.expired(e, t):
-            value = <PyObject*>self.slab.entries[e].value
+        if e != NIL and not store_expired(&self.store, e, t):
+            value = <PyObject*>self.store.slab.entries[e].value
             incref(value)
-        hotset_unlock(&self.lock)
+        hotset_unlock(&self.store.lock)
         return value
 
     cdef double weigh(self, object value) except? -1:
@@ -696,25 +433,19 @@ cdef class Cache:
 
     cdef int lifetime(self, object key, object value, object ttl, double* t, double* deadline) except -1:
         """The present and the deadline of an entry that is being written; 0 if it has expired already."""
-        if ttl is None and self.clock == NO_CLOCK and self.ttu_ is None:
-            t[0] = 0.0
-            deadline[0] = HOTSET_NEVER
-            return 1
         if ttl is not None:
             check_life("ttl", ttl)
             if seconds_of(ttl) < HOTSET_NEVER:
                 self.start_clock(seconds_of(ttl))
-        if self.ttu_ is not None:
-            self.start_clock(HOTSET_NEVER)
-        if self.ttu_ is not None and ttl is None:
+            self.now(t)
+            deadline[0] = t[0] + self.as_life(ttl)
+        elif self.ttu_ is not None:
             moment = self.timer_()
             t[0] = self.as_time(moment)
-            deadline[0] = self.as_time(self.ttu_(key, value, moment))
-            if self.ttl_ < HOTSET_NEVER:
-                deadline[0] = min(deadline[0], t[0] + self.ttl_)
+            deadline[0] = min(self.as_time(self.ttu_(key, value, moment)), t[0] + self.ttl_)
         else:
             self.now(t)
-            deadline[0] = t[0] + (self.ttl_ if ttl is None else self.as_life(ttl))
+            deadline[0] = t[0] + self.ttl_
         return deadline[0] > t[0]
 
     cdef int write(self, object key, object value, object ttl, Write mode, Flight flight) except -1:
@@ -723,7 +454,7 @@ cdef class Cache:
         cdef double weight = 1.0, t, deadline
         if self.weighted:
             weight = self.weigh(value)
-        if weight > self.limit:
+        if weight > self.store.limit:
             if flight is not None:
                 return 0
             raise ValueError("value too large")
@@ -740,105 +471,89 @@ cdef class Cache:
     cdef int put(self, PyObject* key, PyObject* value, uint32_t hash, double weight, double t, double deadline,
                  Write mode, Flight flight) except -1:
         """The part of a write that needs the lock."""
+        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
-        cdef Entry* entry
-        cdef uint32_t e, victim
-        cdef double old, room
-        cdef PyObject* old_value
-        hotset_lock(&self.lock)
-        self.bury_due(t, False, &grave)
-        if self.find(key, hash, &e) < 0:
+        cdef PyObject* old = NULL
+        cdef uint32_t e
+        cdef int written = 1
+        hotset_lock(&s.lock)
+        store_bury_due(s, t, False, &grave)
+        if store_find(s, key, hash, &e) < 0:
             self.drop(&grave)
             return -1
-        if e != NIL and self.expired(e, t):
-            self.bury(e, EXPIRED, &grave)
+        if e != NIL and store_expired(s, e, t):
+            store_bury(s, e, EXPIRED, &grave)
             e = NIL
-        if flight is not None and flight.fenced or e != NIL and mode == ADD:
-            hotset_unlock(&self.lock)
-            self.drop(&grave)
-            return 0
-        if e != NIL:
-            old = slab_weight(&self.slab, e)
-            if self.reserve(t, deadline) != 0:
-                hotset_unlock(&self.lock)
-                self.drop(&grave)
-                raise MemoryError
-            room = weight - old
-            while e != NIL and self.weight + room > self.limit:
-                victim = self.policy.victim(self.state, &self.slab)
-                if victim == e:
-                    self.bury(e, REPLACED, &grave)
-                    e = NIL
-                else:
-                    self.bury(victim, SIZE, &grave)
-        if e != NIL:
-            entry = &self.slab.entries[e]
-            old_value = <PyObject*>entry.value
-            incref(value)
-            entry.value = value
-            if self.weighted:
-                self.slab.weights[e] = weight
-                self.weight += weight - old
-                self.policy.reweigh(self.state, &self.slab, e, old)
-            self.policy.update(self.state, &self.slab, e)
-            if self.wheel.timers != NULL:
-                self.schedule(e, t, deadline)
-            self.count.updates += 1
-            self.count.removed[REPLACED] += 1
-            if self.on_evict_ is not None:
-                key = <PyObject*>entry.key
+        if (flight is not None and flight.fenced) or (e != NIL and mode == ADD):
+            written = 0
+        elif store_reserve(s, t, deadline) != 0:
+            written = -1
+        else:
+            if e != NIL:
+                e = self.make_growth_room(e, weight, &grave)
+            if e != NIL:
+                old = self.replace(e, value, weight)
+                key = <PyObject*>s.slab.entries[e].key
                 incref(key)
-                hotset_unlock(&self.lock)
-                self.drop(&grave)
-                self.tell(key, old_value, REPLACED)
-                decref(key)
             else:
-                hotset_unlock(&self.lock)
-                self.drop(&grave)
-            decref(old_value)
-            return 1
-        if self.reserve(t, deadline) != 0:
-            hotset_unlock(&self.lock)
-            self.drop(&grave)
+                s.policy.prepare(s.state, &s.slab, hash)
+                store_make_room(s, weight, &grave)
+                incref(key)
+                incref(value)
+                e = store_link(s, key, value, hash, weight)
+                s.policy.insert(s.state, &s.slab, e)
+                s.count.inserts += 1
+            store_schedule(s, e, t, deadline)
+        hotset_unlock(&s.lock)
+        self.drop(&grave)
+        if old != NULL:
+            if self.on_evict_ is not None:
+                self.tell(key, old, REPLACED)
+            decref(old)
+            decref(key)
+        if written < 0:
             raise MemoryError
-        self.policy.prepare(self.state, &self.slab, hash)
-        while self.weight + weight > self.limit:
-            victim = self.policy.victim(self.state, &self.slab)
-            if victim == NIL:
-                break
-            self.bury(victim, SIZE, &grave)
-        e = slab_take(&self.slab)
-        entry = &self.slab.entries[e]
-        incref(key)
+        return written
+
+    cdef uint32_t make_growth_room(self, uint32_t e, double weight, Grave* grave) noexcept nogil:
+        """Bury victims until an entry may take on a weight: the entry, or NIL if it was a victim itself."""
+        cdef Store* s = &self.store
+        cdef uint32_t victim
+        while s.weight + weight - slab_weight(&s.slab, e) > s.limit:
+            victim = s.policy.victim(s.state, &s.slab)
+            store_bury(s, victim, REPLACED if victim == e else SIZE, grave)
+            if victim == e:
+                return NIL
+        return e
+
+    cdef PyObject* replace(self, uint32_t e, PyObject* value, double weight) noexcept nogil:
+        """Write the value of an entry that is there: the old one, whose reference is the caller's now."""
+        cdef Store* s = &self.store
+        cdef PyObject* old = <PyObject*>s.slab.entries[e].value
+        cdef double before = slab_weight(&s.slab, e)
         incref(value)
-        entry.key = key
-        entry.value = value
-        entry.hash = hash
-        if self.weighted:
-            self.slab.weights[e] = weight
-        index_insert(&self.index, hash, e)
-        self.weight += weight
-        self.policy.insert(self.state, &self.slab, e)
-        if self.wheel.timers != NULL:
-            self.schedule(e, t, deadline)
-        self.version += 1
-        self.count.inserts += 1
-        hotset_unlock(&self.lock)
-        if grave.head != NIL:
-            self.drop(&grave)
-        return 1
+        s.slab.entries[e].value = value
+        if s.slab.weights != NULL and weight != before:
+            s.slab.weights[e] = weight
+            s.weight += weight - before
+            s.policy.reweigh(s.state, &s.slab, e, before)
+        s.policy.update(s.state, &s.slab, e)
+        s.count.updates += 1
+        s.count.removed[REPLACED] += 1
+        return old
 
     cdef int make_room(self, object key, uint32_t hash, double weight) except -1:
         """Let an overridden popitem make the room that a write needs, as subclasses of cachetools' caches expect."""
+        cdef Store* s = &self.store
         cdef uint32_t e, used
         cdef bint fits
         while True:
-            hotset_lock(&self.lock)
-            if self.find(<PyObject*>key, hash, &e) < 0:
+            hotset_lock(&s.lock)
+            if store_find(s, <PyObject*>key, hash, &e) < 0:
                 return -1
-            fits = self.weight + weight - (slab_weight(&self.slab, e) if e != NIL else 0.0) <= self.limit
-            used = self.index.used
-            hotset_unlock(&self.lock)
+            fits = s.weight + weight - (slab_weight(&s.slab, e) if e != NIL else 0.0) <= s.limit
+            used = s.index.used
+            hotset_unlock(&s.lock)
             if fits or used == 0:
                 return 0
             self.making_room = True
@@ -846,116 +561,90 @@ cdef class Cache:
                 self.popitem()
             finally:
                 self.making_room = False
-            if self.index.used == used:
+            if s.index.used == used:
                 raise RuntimeError(f"{type(self).__name__}.popitem() removed nothing, so there is no room for {key!r}")
 
-    cdef PyObject* take(self, PyObject* key, Cause cause) except? NULL:
+    cdef PyObject* take(self, PyObject* key, uint32_t cause) except? NULL:
         """Remove a key: a new reference to its value, or NULL without an error when it is not there."""
         cdef uint32_t hash = hotset_mix(hotset_hash(key))
         cdef Grave grave = [NIL, NIL]
         cdef PyObject* value = NULL
         cdef uint32_t e
-        cdef double t = 0.0
+        cdef double t
         if self.flights is not None:
             self.fence(<object>key)
-        if self.clock != NO_CLOCK:
-            self.now(&t)
-        hotset_lock(&self.lock)
-        if self.find(key, hash, &e) < 0:
+        self.now(&t)
+        hotset_lock(&self.store.lock)
+        if store_find(&self.store, key, hash, &e) < 0:
             return NULL
         if e != NIL:
-            if self.expired(e, t):
+            if store_expired(&self.store, e, t):
                 cause = EXPIRED
             else:
-                value = <PyObject*>self.slab.entries[e].value
+                value = <PyObject*>self.store.slab.entries[e].value
                 incref(value)
-            self.bury(e, cause, &grave)
-        hotset_unlock(&self.lock)
+            store_bury(&self.store, e, cause, &grave)
+        hotset_unlock(&self.store.lock)
         self.drop(&grave)
         return value
 
-    cdef bint discard(self, object key, Cause cause) except -1:
+    cdef bint discard(self, object key, uint32_t cause) except -1:
         """Remove a key; whether it was there."""
         cdef PyObject* value = self.take(<PyObject*>key, cause)
         if value != NULL:
             decref(value)
         return value != NULL
 
-    cdef list snapshot(self, bint hottest_first, Py_ssize_t most, bint full):
+    cdef list snapshot(self, bint hottest_first, object most, bint full):
         """The entries in the policy's order: (key, value), or with `full` all that a copy needs.
 
         References are gathered under the lock and turned into tuples afterwards, because allocation by Python can run
         finalizers that change the cache.
         """
-        cdef Py_ssize_t n = 0, i, step
+        cdef Store* s = &self.store
+        cdef Py_ssize_t n = 0, room, wanted = PY_SSIZE_T_MAX if most is None else most
+        cdef Picked* picked
         cdef uint32_t e = NIL
-        cdef double t = 0.0
-        cdef Entry* copied
-        cdef double* lives
-        cdef double* weights
-        cdef uint64_t* ranks
-        if self.clock != NO_CLOCK:
-            self.now(&t)
-        hotset_lock(&self.lock)
-        i = self.index.used
-        copied = <Entry*>PyMem_RawMalloc((i + 1) * sizeof(Entry))
-        lives = <double*>PyMem_RawMalloc((i + 1) * sizeof(double))
-        weights = <double*>PyMem_RawMalloc((i + 1) * sizeof(double))
-        ranks = <uint64_t*>PyMem_RawMalloc((i + 1) * sizeof(uint64_t))
-        if copied == NULL or lives == NULL or weights == NULL or ranks == NULL:
-            hotset_unlock(&self.lock)
-            PyMem_RawFree(copied)
-            PyMem_RawFree(lives)
-            PyMem_RawFree(weights)
-            PyMem_RawFree(ranks)
-            raise MemoryError
-        while hottest_first or n < most:
-            e = self.policy.walk(self.state, &self.slab, e)
+        cdef double t
+        self.now(&t)
+        hotset_lock(&s.lock)
+        room = s.index.used
+        picked = <Picked*>PyMem_RawMalloc((room + 1) * sizeof(Picked))
+        while picked != NULL and (hottest_first or n < wanted):
+            e = s.policy.walk(s.state, &s.slab, e)
             if e == NIL:
                 break
-            if self.expired(e, t):
+            if store_expired(s, e, t):
                 continue
-            copied[n] = self.slab.entries[e]
-            incref(<PyObject*>copied[n].key)
-            incref(<PyObject*>copied[n].value)
-            lives[n] = HOTSET_NEVER
-            if self.wheel.timers != NULL:
-                lives[n] = (self.hard[e] if self.hard != NULL else wheel_deadline(&self.wheel, e)) - t
-            weights[n] = slab_weight(&self.slab, e)
-            ranks[n] = self.policy.rank(self.state, &self.slab, e)
+            picked[n].key = <PyObject*>s.slab.entries[e].key
+            picked[n].value = <PyObject*>s.slab.entries[e].value
+            incref(picked[n].key)
+            incref(picked[n].value)
+            picked[n].weight = slab_weight(&s.slab, e)
+            picked[n].rank = s.policy.rank(s.state, &s.slab, e)
+            picked[n].life = HOTSET_NEVER
+            if s.wheel.timers != NULL:
+                picked[n].life = (s.hard[e] if s.hard != NULL else wheel_deadline(&s.wheel, e)) - t
             n += 1
-        hotset_unlock(&self.lock)
-        result = []
-        try:
-            for step in range(min(n, most)):
-                i = n - 1 - step if hottest_first else step
-                key = <object><PyObject*>copied[i].key
-                value = <object><PyObject*>copied[i].value
-                result.append((key, value, weights[i], lives[i], ranks[i]) if full else (key, value))
-        finally:
-            for i in range(n):
-                decref(<PyObject*>copied[i].key)
-                decref(<PyObject*>copied[i].value)
-            PyMem_RawFree(copied)
-            PyMem_RawFree(lives)
-            PyMem_RawFree(weights)
-            PyMem_RawFree(ranks)
-        return result
+        hotset_unlock(&s.lock)
+        if picked == NULL:
+            raise MemoryError
+        return picked_list(picked, n, wanted, hottest_first, full)
 
     # ---- single flight ----
 
     cdef int fence(self, object key) except -1:
         """Whatever load of the key is on its way must not store its value any more."""
         if self.flights:
-            flight = self.flights.get(key)
+            flight = self.flights.pop(key, None)           # who asks from now on must not get its value either
             if flight is not None:
                 (<Flight>flight).fenced = True
         return 0
 
     cdef int fence_all(self) except -1:
         if self.flights:
-            for flight in list(self.flights.values()):
-                (<Flight>flight).fenced = True
+            for key in list(self.flights):
+                self.fence(key)
         return 0
 
     cdef object load(self, object key, object loader, tuple arguments, object ttl):
@@ -989,11 +678,11 @@ cdef class Cache:
             if value != NULL:
                 flight.value = stolen(value)
                 return flight.value
-            self.count.loads += 1
+            self.store.count.loads += 1
             try:
                 flight.value = loader(*arguments)
             except BaseException as error:
-                self.count.load_failures += 1
+                self.store.count.load_failures += 1
                 if isinstance(error, Exception):
                     flight.error = error
                     flight.traceback = error.__traceback__
@@ -1052,7 +741,7 @@ cdef class Cache:
 
     def __len__(self):
         self.expire_now()
-        return self.index.used
+        return self.store.index.used
 
     def __iter__(self):
         return CacheIterator(self, 0)
@@ -1121,19 +810,19 @@ cdef class Cache:
         finally:
             if value != NULL:
                 decref(value)
-        hotset_lock(&self.lock)
-        checked(self.find(<PyObject*>key, hash, &e))
-        if e != NIL and self.expired(e, t):
-            self.bury(e, EXPIRED, &grave)
+        hotset_lock(&self.store.lock)
+        checked(store_find(&self.store, <PyObject*>key, hash, &e))
+        if e != NIL and store_expired(&self.store, e, t):
+            store_bury(&self.store, e, EXPIRED, &grave)
             e = NIL
         if e != NIL:
-            if self.reserve(t, deadline) != 0:
-                hotset_unlock(&self.lock)
+            if store_reserve(&self.store, t, deadline) != 0:
+                hotset_unlock(&self.store.lock)
                 raise MemoryError
-            self.policy.hit(self.state, &self.slab, e)
-            if self.wheel.timers != NULL:
-                self.schedule(e, t, deadline)
-        hotset_unlock(&self.lock)
+            self.store.policy.hit(self.store.state, &self.store.slab, e)
+            if self.store.wheel.timers != NULL:
+                store_schedule(&self.store, e, t, deadline)
+        hotset_unlock(&self.store.lock)
         self.drop(&grave)
         return e != NIL
 
@@ -1155,25 +844,27 @@ cdef class Cache:
 
     def popitem(self):
         """Remove and return the (key, value) pair that the policy would evict next. Raises KeyError when empty."""
+        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
-        cdef Entry entry
+        cdef PyObject* key
+        cdef PyObject* value
         cdef uint32_t e
-        cdef double t = 0.0
-        if self.clock != NO_CLOCK:
-            self.now(&t)
-        hotset_lock(&self.lock)
-        self.bury_due(t, True, &grave)
-        e = self.policy.victim(self.state, &self.slab)
+        cdef double t
+        self.now(&t)
+        hotset_lock(&s.lock)
+        store_bury_due(s, t, True, &grave)
+        e = s.policy.victim(s.state, &s.slab)
         if e != NIL:
-            entry = self.slab.entries[e]
-            incref(<PyObject*>entry.key)
-            incref(<PyObject*>entry.value)
-            self.bury(e, SIZE if self.making_room else EXPLICIT, &grave)
-        hotset_unlock(&self.lock)
+            key = <PyObject*>s.slab.entries[e].key
+            value = <PyObject*>s.slab.entries[e].value
+            incref(key)
+            incref(value)
+            store_bury(s, e, SIZE if self.making_room else EXPLICIT, &grave)
+        hotset_unlock(&s.lock)
         self.drop(&grave)
         if e == NIL:
-            raise KeyError(f"{type(self).__name__} is empty") from None
-        result = (stolen(<PyObject*>entry.key), stolen(<PyObject*>entry.value))
+            raise KeyError(f"{type(self).__name__} is empty")
+        result = (stolen(key), stolen(value))
         if self.flights is not None:
             self.fence(result[0])
         return result
@@ -1205,27 +896,10 @@ cdef class Cache:
     def clear(self):
         """Remove all entries, and forget what the policy has learnt."""
         cdef Grave grave = [NIL, NIL]
-        cdef uint32_t e
         self.fence_all()
-        hotset_lock(&self.lock)
-        for e in range(SENTINELS, self.slab.top):
-            if is_live(&self.slab.entries[e]):
-                if grave.head == NIL:
-                    grave.head = e
-                else:
-                    self.slab.entries[grave.tail].next = e
-                grave.tail = e
-                if self.wheel.timers != NULL:
-                    wheel_cancel(&self.wheel, e)
-                self.slab.entries[e].key = <void*>(<size_t>self.slab.entries[e].key | BURIED)
-                self.slab.entries[e].next = NIL
-                self.slab.entries[e].mark = EXPLICIT
-        self.count.removed[EXPLICIT] += self.index.used
-        index_clear(&self.index)
-        self.policy.clear(self.state, &self.slab)
-        self.weight = 0.0
-        self.version += 1
-        hotset_unlock(&self.lock)
+        hotset_lock(&self.store.lock)
+        store_bury_all(&self.store, &grave)
+        hotset_unlock(&self.store.lock)
         self.drop(&grave)
 
     def copy(self):
@@ -1242,7 +916,7 @@ cdef class Cache:
         cdef PyObject* values[BATCH]
         cdef uint32_t hashes[BATCH]
         cdef Py_ssize_t start = 0, i, n, total
-        cdef double t = 0.0
+        cdef double t
         cdef int failed
         items = keys if type(keys) is tuple else tuple(keys)
         total = len(items)
@@ -1251,8 +925,7 @@ cdef class Cache:
             n = min(total - start, <Py_ssize_t>BATCH)
             for i in range(n):
                 hashes[i] = hotset_mix(hotset_hash(tuple_item(<PyObject*>items, start + i)))
-            if self.clock != NO_CLOCK:
-                self.now(&t)
+            self.now(&t)
             failed = self.read_batch(<PyObject*>items, start, n, hashes, values, t)
             try:
                 checked(failed)
@@ -1269,6 +942,7 @@ cdef class Cache:
     cdef int read_batch(self, PyObject* items, Py_ssize_t start, Py_ssize_t n, uint32_t* hashes, PyObject** values,
                         double t) noexcept:
         """New references to the values of up to BATCH keys, NULL for those not there; -1 with an error set."""
+        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
         cdef uint32_t firsts[BATCH]
         cdef Probe probe
@@ -1276,38 +950,35 @@ cdef class Cache:
         cdef uint32_t e
         cdef Entry* entry
         memset(values, 0, n * sizeof(PyObject*))
-        hotset_lock(&self.lock)
+        hotset_lock(&s.lock)
         for i in range(n):
-            hotset_prefetch(&self.index.slots[hashes[i] >> self.index.shift])
+            hotset_prefetch(&s.index.slots[hashes[i] >> s.index.shift])
         for i in range(n):
-            probe_start(&self.index, &probe, hashes[i])
-            firsts[i] = probe_next(&self.index, &probe)
-            hotset_prefetch(&self.slab.entries[firsts[i]])
-            if self.wheel.timers != NULL:
-                hotset_prefetch(&self.wheel.timers[BUCKETS + firsts[i]])
+            probe_start(&s.index, &probe, hashes[i])
+            firsts[i] = probe_next(&s.index, &probe)
+            hotset_prefetch(&s.slab.entries[firsts[i]])
+            if s.wheel.timers != NULL:
+                hotset_prefetch(&s.wheel.timers[BUCKETS + firsts[i]])
         for i in range(n):
-            if firsts[i] != NIL:
-                entry = &self.slab.entries[firsts[i]]
-                hotset_prefetch(entry.key)
-                hotset_prefetch(entry.value)
-                hotset_prefetch(&self.slab.entries[entry.next if entry.next < self.slab.top else 0])
-                hotset_prefetch(&self.slab.entries[entry.prev if entry.prev < self.slab.top else 0])
+            entry = &s.slab.entries[firsts[i]]
+            hotset_prefetch(entry.key)
+            hotset_prefetch(entry.value)
+            hotset_prefetch(&s.slab.entries[entry.next])
+            hotset_prefetch(&s.slab.entries[entry.prev])
         for i in range(n):
-            if self.find(tuple_item(items, start + i), hashes[i], &e) < 0:
+            if store_find(s, tuple_item(items, start + i), hashes[i], &e) < 0:
                 self.drop(&grave)
                 return -1
-            if e != NIL and self.expired(e, t):
-                self.bury(e, EXPIRED, &grave)
+            if e != NIL and store_expired(s, e, t):
+                store_bury(s, e, EXPIRED, &grave)
                 e = NIL
             if e == NIL:
-                self.count.misses += 1
+                s.count.misses += 1
                 continue
-            self.used(e, t)
-            self.policy.hit(self.state, &self.slab, e)
-            self.count.hits += 1
-            values[i] = <PyObject*>self.slab.entries[e].value
+            values[i] = <PyObject*>s.slab.entries[e].value
             incref(values[i])
-        hotset_unlock(&self.lock)
+            store_used(s, e, t)
+        hotset_unlock(&s.lock)
         self.drop(&grave)
         return 0
 
@@ -1330,23 +1001,23 @@ cdef class Cache:
 
         No use of them. In random replacement the order means nothing. O(n).
         """
-        return self.snapshot(False, PY_SSIZE_T_MAX if n is None else n, False)
+        return self.snapshot(False, n, False)
 
     def hottest(self, n=None, /):
         """The (key, value) pairs that the policy would evict last, the hottest at the front; all, or n of them.
 
         No use of them. O(len).
         """
-        return self.snapshot(True, PY_SSIZE_T_MAX if n is None else n, False)
+        return self.snapshot(True, n, False)
 
     def stats(self, reset=False):
         """A CacheStats of what has happened since the cache was made or the last reset."""
         cdef Counters count
-        hotset_lock(&self.lock)
-        count = self.count
+        hotset_lock(&self.store.lock)
+        count = self.store.count
         if reset:
-            memset(&self.count, 0, sizeof(Counters))
-        hotset_unlock(&self.lock)
+            memset(&self.store.count, 0, sizeof(Counters))
+        hotset_unlock(&self.store.lock)
         return CacheStats(count.hits, count.misses, count.inserts, count.updates, count.removed[SIZE],
                           count.removed[EXPIRED], count.removed[EXPLICIT], count.removed[REPLACED],
                           count.loads, count.load_failures)
@@ -1356,92 +1027,65 @@ cdef class Cache:
 
         Amortized O(1) an entry removed: the others are not looked at.
         """
-        cdef double t = 0.0
+        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
-        cdef uint32_t e
+        cdef Picked* picked
         cdef Py_ssize_t n = 0
-        if time is not None:
-            t = self.as_time(time)
-        elif self.clock != NO_CLOCK:
-            self.now(&t)
-        hotset_lock(&self.lock)
-        self.bury_due(t, True, &grave)
-        e = grave.head
-        while e != NIL:
-            incref(key_of(&self.slab.entries[e]))
-            incref(<PyObject*>self.slab.entries[e].value)
-            n += 1
-            e = self.slab.entries[e].next
-        hotset_unlock(&self.lock)
-        return self.drop_into_list(&grave, n)
-
-    cdef list drop_into_list(self, Grave* grave, Py_ssize_t n):
-        """Drop a grave whose n keys and values the caller has a second reference to; these go into the list."""
-        cdef PyObject** owned = <PyObject**>PyMem_RawMalloc((2 * n + 1) * sizeof(PyObject*))
-        cdef Py_ssize_t i = 0
         cdef uint32_t e
-        if owned == NULL:
-            hotset_lock(&self.lock)
+        cdef double t
+        if time is None:
+            self.now(&t)
+        else:
+            t = self.as_time(time)
+        hotset_lock(&s.lock)
+        picked = <Picked*>PyMem_RawMalloc((s.index.used + 1) * sizeof(Picked))
+        if picked != NULL:
+            store_bury_due(s, t, True, &grave)
             e = grave.head
             while e != NIL:
-                decref(key_of(&self.slab.entries[e]))          # not the last ones
-                decref(<PyObject*>self.slab.entries[e].value)
-                e = self.slab.entries[e].next
-            hotset_unlock(&self.lock)
-            self.drop(grave)
+                picked[n].key = key_of(&s.slab.entries[e])
+                picked[n].value = <PyObject*>s.slab.entries[e].value
+                incref(picked[n].key)
+                incref(picked[n].value)
+                n += 1
+                e = s.slab.entries[e].next
+        hotset_unlock(&s.lock)
+        if picked == NULL:
             raise MemoryError
-        hotset_lock(&self.lock)
-        e = grave.head
-        while e != NIL:
-            owned[i] = key_of(&self.slab.entries[e])
-            owned[i + 1] = <PyObject*>self.slab.entries[e].value
-            i += 2
-            e = self.slab.entries[e].next
-        hotset_unlock(&self.lock)
-        self.drop(grave)
-        try:
-            return [(<object>owned[i], <object>owned[i + 1]) for i in range(0, 2 * n, 2)]
-        finally:
-            for i in range(2 * n):
-                decref(owned[i])
-            PyMem_RawFree(owned)
+        self.drop(&grave)
+        return picked_list(picked, n, n, False, False)
 
     cdef int expire_now(self) except -1:
         """Remove what has expired."""
         cdef Grave grave = [NIL, NIL]
-        cdef double t = 0.0
-        if self.clock == NO_CLOCK:
-            return 0
-        self.now(&t)
-        hotset_lock(&self.lock)
-        self.bury_due(t, True, &grave)
-        hotset_unlock(&self.lock)
-        self.drop(&grave)
+        cdef double t
+        if self.clock != NO_CLOCK:
+            self.now(&t)
+            hotset_lock(&self.store.lock)
+            store_bury_due(&self.store, t, True, &grave)
+            hotset_unlock(&self.store.lock)
+            self.drop(&grave)
         return 0
 
     def resize(self, maxsize, /):
         """Change maxsize; what does not fit any more is evicted at once."""
+        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
         cdef double limit = as_bound(maxsize)
-        cdef double t = 0.0
-        cdef uint32_t victim
-        if self.clock != NO_CLOCK:
-            self.now(&t)
-        hotset_lock(&self.lock)
-        self.bury_due(t, True, &grave)
-        if self.policy.resize(self.state, &self.slab, limit) != 0:
-            hotset_unlock(&self.lock)
-            self.drop(&grave)
-            raise MemoryError
-        self.limit = limit
-        while self.weight > limit:
-            victim = self.policy.victim(self.state, &self.slab)
-            if victim == NIL:
-                break
-            self.bury(victim, SIZE, &grave)
-        hotset_unlock(&self.lock)
-        self.maxsize_ = maxsize
+        cdef double t
+        cdef int status
+        self.now(&t)
+        hotset_lock(&s.lock)
+        status = s.policy.resize(s.state, &s.slab, limit)
+        if status == 0:
+            self.maxsize_ = maxsize
+            s.limit = limit
+            store_bury_due(s, t, True, &grave)
+            store_make_room(s, 0.0, &grave)
+        hotset_unlock(&s.lock)
         self.drop(&grave)
+        if status != 0:
+            raise MemoryError
 
     def getsizeof(self, value, /):
         """What a value counts against maxsize: 1, or what the function given says. Subclasses may override it."""
@@ -1456,7 +1100,7 @@ cdef class Cache:
     def currsize(self):
         """The sum of the entries' sizes: their number, if there is no getsizeof."""
         self.expire_now()
-        return as_number(self.weight)
+        return as_number(self.store.weight)
 
     @property
     def ttl(self):
@@ -1480,30 +1124,12 @@ cdef class Cache:
 
     def _validate(self):
         """Raise AssertionError if an invariant of the structures is broken. O(n), for tests."""
-        cdef uint32_t e, live = 0
-        cdef double weight = 0.0
-        cdef list broken = []
-        hotset_lock(&self.lock)
-        for e in range(SENTINELS, self.slab.top):
-            if is_live(&self.slab.entries[e]):
-                live += 1
-                weight += slab_weight(&self.slab, e)
-        cdef uint32_t used = self.index.used, total = self.slab.live
-        cdef bint index_right = index_validate(&self.index, self.hashes())
-        cdef bint wheel_right = wheel_validate(&self.wheel)
-        cdef bint policy_right = total != live or self.policy.validate(self.state, &self.slab)
-        hotset_unlock(&self.lock)
-        if used != live:
-            broken.append(f"the index has {used} entries, the slab {live}")
-        if not abs(weight - self.weight) <= 1e-6 * (1.0 + weight):
-            broken.append(f"the weights sum up to {weight}, not {self.weight}")
-        if self.weight > self.limit:
-            broken.append(f"the weight {self.weight} is above the limit {self.limit}")
-        for name, right in (("index", index_right), ("timer wheel", wheel_right), ("policy", policy_right)):
-            if not right:
-                broken.append(f"the {name} is inconsistent")
-        if broken:
-            raise AssertionError("; ".join(broken))
+        cdef bint right
+        hotset_lock(&self.store.lock)
+        right = store_validate(&self.store)
+        hotset_unlock(&self.store.lock)
+        if not right:
+            raise AssertionError(f"the structures of this {type(self).__name__} are inconsistent")
 
     # ---- copies ----
 
@@ -1523,56 +1149,47 @@ cdef class Cache:
     def __reduce_ex__(self, protocol, /):
         state = {
             "configuration": self.configuration(),
-            "entries": self.snapshot(False, PY_SSIZE_T_MAX, True),
-            "policy": self.policy.rank(self.state, &self.slab, NIL),
+            "entries": self.snapshot(False, None, True),
+            "policy": self.store.policy.rank(self.store.state, &self.store.slab, NIL),
             "attributes": getattr(self, "__dict__", None),
         }
         return copyreg.__newobj__, (type(self),), state
 
     def __setstate__(self, state, /):
         """Make this the cache of which __reduce_ex__ told. Times to live go on from what was left of them."""
-        cdef double t = 0.0, life, weight
+        cdef double t, life, weight
         cdef uint64_t rank
-        cdef Flight none = None
         self.configure_from(state["configuration"])
         if state["attributes"]:
             self.__dict__.update(state["attributes"])
         for key, value, weight, life, rank in state["entries"]:
             if life < HOTSET_NEVER:
                 self.start_clock(life)
-        if self.clock != NO_CLOCK:
-            self.now(&t)
+        self.now(&t)
         for key, value, weight, life, rank in state["entries"]:
             self.restore(key, value, weight, t, t + life, rank)
-        self.policy.restore(self.state, &self.slab, NIL, state["policy"])
+        self.store.policy.restore(self.store.state, &self.store.slab, NIL, state["policy"])
 
     cdef int restore(self, object key, object value, double weight, double t, double deadline, uint64_t rank) except -1:
         """Add an entry of a snapshot, which are given from the coldest to the hottest."""
+        cdef Store* s = &self.store
         cdef uint32_t hash = hotset_mix(hotset_hash(<PyObject*>key))
         cdef uint32_t e
-        hotset_lock(&self.lock)
-        checked(self.find(<PyObject*>key, hash, &e))
-        if e != NIL or self.weight + weight > self.limit:
-            hotset_unlock(&self.lock)
-            return 0
-        if self.reserve(t, deadline) != 0:
-            hotset_unlock(&self.lock)
+        cdef int status = 0
+        hotset_lock(&s.lock)
+        if store_find(s, <PyObject*>key, hash, &e) < 0:
+            return -1
+        if e == NIL and s.weight + weight <= s.limit:
+            status = store_reserve(s, t, deadline)
+            if status == 0:
+                incref(<PyObject*>key)
+                incref(<PyObject*>value)
+                e = store_link(s, <PyObject*>key, <PyObject*>value, hash, weight)
+                s.policy.restore(s.state, &s.slab, e, rank)
+                store_schedule(s, e, t, deadline)
+        hotset_unlock(&s.lock)
+        if status != 0:
             raise MemoryError
-        e = slab_take(&self.slab)
-        incref(<PyObject*>key)
-        incref(<PyObject*>value)
-        self.slab.entries[e].key = <PyObject*>key
-        self.slab.entries[e].value = <PyObject*>value
-        self.slab.entries[e].hash = hash
-        if self.weighted:
-            self.slab.weights[e] = weight
-        index_insert(&self.index, hash, e)
-        self.weight += weight
-        self.policy.restore(self.state, &self.slab, e, rank)
-        if self.wheel.timers != NULL:
-            self.schedule(e, t, deadline)
-        self.version += 1
-        hotset_unlock(&self.lock)
         return 0
 
     def __copy__(self):
@@ -1604,7 +1221,7 @@ cdef class CacheIterator:
         cache.expire_now()
         self.cache = cache
         self.what = what
-        self.version = cache.version
+        self.version = cache.store.version
         self.e = SENTINELS
 
     def __iter__(self):
@@ -1616,23 +1233,22 @@ cdef class CacheIterator:
         cdef PyObject* value = NULL
         cdef Entry* entry
         cdef bint changed
-        cdef double t = 0.0
+        cdef double t
         if cache is None:
             raise StopIteration
-        if cache.clock != NO_CLOCK:
-            cache.now(&t)
-        hotset_lock(&cache.lock)
-        changed = cache.version != self.version
-        while not changed and self.e < cache.slab.top:
-            entry = &cache.slab.entries[self.e]
+        cache.now(&t)
+        hotset_lock(&cache.store.lock)
+        changed = cache.store.version != self.version
+        while not changed and self.e < cache.store.slab.top:
+            entry = &cache.store.slab.entries[self.e]
             self.e += 1
-            if is_live(entry) and not cache.expired(self.e - 1, t):
+            if is_live(entry) and not store_expired(&cache.store, self.e - 1, t):
                 key = <PyObject*>entry.key
                 value = <PyObject*>entry.value
                 incref(key)
                 incref(value)
                 break
-        hotset_unlock(&cache.lock)
+        hotset_unlock(&cache.store.lock)
         if changed:
             self.cache = None
             raise RuntimeError(f"{type(cache).__name__} changed during iteration")
@@ -1737,7 +1353,7 @@ cdef class RRCache(Cache):
 
     cdef int choose(self, object choice) except -1:
         self.choice_ = choice
-        rr_seed(self.state, random.getrandbits(64))
+        rr_seed(self.store.state, random.getrandbits(64))
         if choice is not random.choice:
             self.own_popitem = True
         return 0
@@ -1861,8 +1477,8 @@ cdef class Memo:
         hits, misses, currsize = 0, self.misses, 0
         for each in self.all_stores():
             store = each
-            hits += store.count.hits
-            misses += store.count.misses
+            hits += store.store.count.hits
+            misses += store.store.count.misses
             currsize += store.currsize
         return functools._CacheInfo(hits, misses, self.cache_parameters()["maxsize"], currsize)
 
@@ -1970,7 +1586,7 @@ cdef PyObject* memo_miss(Memo self, Cache store, object key, PyObject* const* ar
         function = functools.partial(
             function, **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
     result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
-    Py_INCREF(result)
+    incref(<PyObject*>result)
     return <PyObject*>result
 
 
@@ -1987,19 +1603,6 @@ ctypedef fused integer:
     uint64_t
 
 
-cdef struct Replay:
-    Policy policy
-    void* state
-    Slab slab
-    Index index
-    double limit
-    double weight
-    uint64_t requests
-    uint64_t hits
-    double bytes
-    double byte_hits
-
-
 cdef void widen(const integer[:] keys, Py_ssize_t start, Py_ssize_t n, uint64_t* words, uint32_t* hashes) noexcept nogil:
     """A batch of keys as words, with the mixed hash that the same ints have in a cache."""
     cdef Py_ssize_t i
@@ -2012,118 +1615,38 @@ cdef void widen(const integer[:] keys, Py_ssize_t start, Py_ssize_t n, uint64_t*
             hashes[i] = hotset_mix(hotset_hash_int64(<int64_t>keys[start + i]))
 
 
-cdef int replay_reserve(Replay* r) noexcept nogil:
-    """Have the memory for one more entry; -1 when it is out."""
-    cdef uint64_t capacity
-    cdef Hashes hashes
-    hashes.base = <char*>&r.slab.entries[0].hash
-    hashes.stride = sizeof(Entry)
-    if slab_full(&r.slab):
-        capacity = min(<uint64_t>r.slab.capacity + (r.slab.capacity >> 1) + 4, <uint64_t>1 << MAX_BITS)
-        if capacity <= r.slab.capacity or index_fit(&r.index, hashes, r.index.used + 1, capacity) != 0:
-            return -1
-        if slab_grow(&r.slab, <uint32_t>capacity) != 0:
-            return -1
-    if index_fit(&r.index, hashes, r.index.used + 1, r.slab.capacity) != 0:
-        return -1
-    return r.policy.reserve(r.state, &r.slab)
-
-
-cdef int replay_batch(Replay* r, Py_ssize_t n, const uint64_t* words, const uint32_t* hashes, const double* sizes) noexcept nogil:
-    """Request n keys in turn: a hit is a read, a miss a write. -1 when memory is out."""
-    cdef Py_ssize_t i
-    cdef uint32_t e, victim
-    cdef double size = 1.0
-    cdef Probe probe
-    cdef Hashes record
-    for i in range(n):
-        hotset_prefetch(&r.index.slots[hashes[i] >> r.index.shift])
-    for i in range(n):
-        if i + 8 < n:
-            probe_start(&r.index, &probe, hashes[i + 8])
-            hotset_prefetch(&r.slab.entries[probe_next(&r.index, &probe)])
-        if sizes != NULL:
-            size = sizes[i]
-        r.bytes += size
-        probe_start(&r.index, &probe, hashes[i])
-        while True:
-            e = probe_next(&r.index, &probe)
-            if e == NIL or <uint64_t>r.slab.entries[e].value == words[i]:
-                break
-        if e != NIL:
-            r.hits += 1
-            r.byte_hits += size
-            r.policy.hit(r.state, &r.slab, e)
-            continue
-        if size > r.limit:
-            continue
-        if replay_reserve(r) != 0:
-            return -1
-        r.policy.prepare(r.state, &r.slab, hashes[i])
-        while r.weight + size > r.limit:
-            victim = r.policy.victim(r.state, &r.slab)
-            if victim == NIL:
-                break
-            record.base = <char*>&r.slab.entries[0].hash
-            record.stride = sizeof(Entry)
-            index_erase(&r.index, record, r.slab.entries[victim].hash, victim)
-            r.policy.remove(r.state, &r.slab, victim, True)
-            r.weight -= slab_weight(&r.slab, victim)
-            slab_release(&r.slab, victim)
-        e = slab_take(&r.slab)
-        r.slab.entries[e].key = <void*>1
-        r.slab.entries[e].value = <void*>words[i]
-        r.slab.entries[e].hash = hashes[i]
-        if r.slab.weights != NULL:
-            r.slab.weights[e] = size
-        index_insert(&r.index, hashes[i], e)
-        r.weight += size
-        r.policy.insert(r.state, &r.slab, e)
-    r.requests += n
-    return 0
-
-
 def _replay_typed(Cache cache, double limit, const integer[:] keys, sizes):
     """replay() for one integer type of keys; `cache` lends its policy."""
-    cdef Replay r
+    cdef Store s
+    cdef Tally tally = [0, 0.0, 0.0]
     cdef uint64_t words[BATCH]
     cdef uint32_t hashes[BATCH]
     cdef const double[::1] weighed
     cdef const double* given = NULL
     cdef Py_ssize_t start = 0, stop, n, total = keys.shape[0]
     cdef int status = 0
-    memset(&r, 0, sizeof(Replay))
-    r.policy = cache.policy
-    r.limit = limit
     if sizes is not None:
         weighed = sizes
         given = &weighed[0]
-    r.state = PyMem_RawCalloc(1, r.policy.state_size or 1)
-    if r.state == NULL:
+    memset(&s, 0, sizeof(Store))
+    if store_open(&s, &cache.store.policy, limit, sizes is not None) != 0:
         raise MemoryError
     try:
-        if slab_init(&r.slab, sizes is not None) != 0 or index_init(&r.index, MIN_BITS) != 0:
-            raise MemoryError
-        if r.policy.init(r.state, &r.slab, limit) != 0:
-            raise MemoryError
         while start < total and status == 0:
             with nogil:
                 stop = min(total, start + SIGNAL_CHECK)
                 while start < stop and status == 0:
                     n = min(stop - start, <Py_ssize_t>BATCH)
                     widen(keys, start, n, words, hashes)
-                    status = replay_batch(&r, n, words, hashes, given + start if given != NULL else NULL)
+                    status = replay_batch(&s, &tally, n, words, hashes, given + start if given != NULL else NULL)
                     start += n
             PyErr_CheckSignals()
         if status != 0:
             raise MemoryError
     finally:
-        r.policy.close(r.state)
-        PyMem_RawFree(r.state)
-        slab_close(&r.slab)
-        index_close(&r.index)
-    return ReplayResult(r.requests, r.hits, r.requests - r.hits, r.hits / r.requests if r.requests else 0.0,
-                        r.byte_hits / r.bytes if r.bytes else 0.0)
+        store_close(&s)
+    return ReplayResult(total, tally.hits, total - tally.hits, tally.hits / <double>total,
+                        tally.byte_hits / tally.bytes if tally.bytes else 0.0)
 
 
 POLICIES = {"lru": LRUCache, "lfu": LFUCache, "arc": ARCCache, "tinylfu": TinyLFUCache, "fifo": FIFOCache, "rr": RRCache}
@@ -2200,8 +1723,8 @@ cdef int cache_traverse(Cache self, visitproc visit, void* arg) noexcept:
     cdef uint32_t e
     cdef Entry* entry
     cdef int status = traverse_fields(<PyObject*>self, visit, arg)
-    for e in range(SENTINELS, self.slab.top):
-        entry = &self.slab.entries[e]
+    for e in range(SENTINELS, self.store.slab.top):
+        entry = &self.store.slab.entries[e]
         if status == 0 and entry.key != NULL:
             status = visit(key_of(entry), arg)
             if status == 0:
@@ -2231,7 +1754,7 @@ cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, Py
                         + (f" and {<object>kwnames}" if kwnames != NULL else ""))
     if self.own_getitem:
         result = self.get_as_overridden(<object>args[0], <object>default)
-        Py_INCREF(result)
+        incref(<PyObject*>result)
         return <PyObject*>result
     self.read(args[0], &value)
     if value == NULL:

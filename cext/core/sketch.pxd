@@ -4,7 +4,9 @@ A block is one 64-byte cache line of 128 counters, in four rows of 32. A hash na
 each row; its estimate is the least of the four, so only hashes that collide in every row are overestimated::
 
     hash --remix--> 64 bits:  63 ........ 32 | 31 .. 24 | 23 .. 16 | 15 .. 8 | 7 .. 0
-                              block, scaled     row 3      row 2      row 1    row 0    (5 bits of each byte)
+                              block, scaled     row 3      row 2      row 1    row 0
+
+    in each byte: bit 6 is the word of the row, bits 5 to 2 the counter in the word (its shift, as they stand)
 
 Ageing halves all counters, and does so without a pause: ``sketch_age`` only moves ``cursor`` to block 0, and each
 increment then halves ``SWEEP_BLOCKS`` blocks and moves it on. Blocks from the cursor on are not halved yet; they
@@ -28,10 +30,13 @@ slightly higher error), no doorkeeper (4 bits are cheap enough), no conservative
 halving is spread over requests.
 """
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from core.slab cimport PyMem_RawCalloc, PyMem_RawFree
+
+cdef extern from "compat.h" nogil:
+    void hotset_prefetch(const void* p)
 
 cdef enum:
     ROWS = 4
@@ -111,43 +116,50 @@ cdef inline uint64_t sketch_remix(uint32_t hash) noexcept nogil:
     return x ^ (x >> 32)
 
 
-cdef inline uint8_t* sketch_line(Sketch* sketch, uint64_t x, uint32_t* block) noexcept nogil:
-    """The block of a remixed hash, as bytes."""
+cdef inline uint64_t* sketch_line(Sketch* sketch, uint64_t x, uint32_t* block) noexcept nogil:
+    """The block of a remixed hash, and its number."""
     block[0] = <uint32_t>(((x >> 32) * sketch.count) >> 32)
-    return <uint8_t*>sketch.blocks + <size_t>block[0] * BLOCK_BYTES
+    return sketch.blocks + <size_t>block[0] * BLOCK_WORDS
 
 
 cdef inline void sketch_increment(Sketch* sketch, uint32_t hash) noexcept nogil:
     """Count one more use of a hash; a counter that would pass MAX_FREQUENCY stays."""
-    cdef uint64_t x
-    cdef uint8_t* byte
-    cdef uint32_t block, row, one, step
+    cdef uint64_t x, word, step
+    cdef uint64_t* line
+    cdef uint32_t block, row, at, shift
     if sketch.blocks == NULL:
         return
     if sketch.cursor != sketch.count:
         sketch_sweep(sketch, SWEEP_BLOCKS)
     x = sketch_remix(hash)
-    byte = sketch_line(sketch, x, &block)
+    line = sketch_line(sketch, x, &block)
     step = 1 + (block >= sketch.cursor)
     for row in range(<uint32_t>ROWS):
-        one = 1 + 15 * (<uint32_t>(x >> (8 * row)) & 1)            # 1 in the counter's half of the byte
-        byte[16 * row + (<uint32_t>(x >> (8 * row + 1)) & 15)] += <uint8_t>(one * step * (
-            (byte[16 * row + (<uint32_t>(x >> (8 * row + 1)) & 15)] & (15 * one)) + one * step <= 15 * one))
+        at = 2 * row + (<uint32_t>(x >> (8 * row + 6)) & 1)
+        shift = <uint32_t>(x >> (8 * row)) & 60
+        word = line[at]
+        if (word >> shift & MAX_FREQUENCY) + step <= MAX_FREQUENCY:
+            line[at] = word + (step << shift)
+
+
+cdef inline void sketch_prefetch(Sketch* sketch, uint32_t hash) noexcept nogil:
+    """Fetch the block of a hash that is about to be looked at."""
+    cdef uint32_t block
+    hotset_prefetch(sketch_line(sketch, sketch_remix(hash), &block))
 
 
 cdef inline uint32_t sketch_estimate(Sketch* sketch, uint32_t hash) noexcept nogil:
     """How often the hash was counted of late, 0 to MAX_FREQUENCY."""
     cdef uint64_t x
-    cdef uint8_t* byte
-    cdef uint32_t block, value, row, least = MAX_FREQUENCY
+    cdef uint64_t* line
+    cdef uint32_t block, row, value, least = MAX_FREQUENCY
     if sketch.blocks == NULL:
         return 0
     x = sketch_remix(hash)
-    byte = sketch_line(sketch, x, &block)
+    line = sketch_line(sketch, x, &block)
     for row in range(<uint32_t>ROWS):
-        value = byte[16 * row + (<uint32_t>(x >> (8 * row + 1)) & 15)]
-        value = value >> (4 * (<uint32_t>(x >> (8 * row)) & 1)) & MAX_FREQUENCY
-        least = min(least, value)
+        value = <uint32_t>(line[2 * row + (<uint32_t>(x >> (8 * row + 6)) & 1)] >> (<uint32_t>(x >> (8 * row)) & 60))
+        least = min(least, value & MAX_FREQUENCY)
     return least >> (block >= sketch.cursor)
 
 

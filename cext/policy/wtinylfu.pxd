@@ -51,7 +51,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from core.links cimport list_back, list_init, list_move_front, list_push_front, list_remove
 from core.sketch cimport (BLOCK_ENTRIES, MAX_FREQUENCY, Sketch, sketch_age, sketch_allocate, sketch_blocks, sketch_close,
-                          sketch_double, sketch_estimate, sketch_increment, sketch_raise)
+                          sketch_double, sketch_estimate, sketch_increment, sketch_prefetch, sketch_raise)
 from core.slab cimport NIL, Entry, Slab, slab_weight
 from policy.contract cimport Policy
 
@@ -67,6 +67,7 @@ cdef enum:
     DISCOUNT = 6           # the window's mean density against that of its margin
     FLOOD_FREQUENCY = 6
     FLOOD_ODDS = 128       # a power of two
+    SHARE_UNITS = 1 << 30  # a snapshot's unit of the window's share
 
 cdef enum:                 # percent
     MIN_WINDOW = 1         # where it starts, too
@@ -164,6 +165,7 @@ cdef inline void wtinylfu_prepare(void* state, Slab* slab, uint32_t hash) noexce
     """Make all victims for one heavy entry come from one contest, although the window shrinks meanwhile."""
     cdef WTinyLFU* s = <WTinyLFU*>state
     s.contest = s.weights[WINDOW] >= s.window_max
+    sketch_prefetch(&s.sketch, hash)
 
 
 cdef inline bint wtinylfu_admit(WTinyLFU* s, Slab* slab, uint32_t candidate, uint32_t victim) noexcept nogil:
@@ -209,21 +211,26 @@ cdef inline void wtinylfu_enter(WTinyLFU* s, Slab* slab, uint32_t e, uint32_t re
     s.weights[region] += slab_weight(slab, e)
 
 
-cdef inline void wtinylfu_settle(WTinyLFU* s, Slab* slab) noexcept nogil:
-    """Move window and protected toward their targets, a bounded number of entries."""
-    cdef uint32_t tail, moves = MOVES
-    while moves:
+cdef inline void wtinylfu_spill(WTinyLFU* s, Slab* slab) noexcept nogil:
+    """Move what is over the window's target to probation, at most MOVES entries."""
+    cdef uint32_t tail, moves
+    for moves in range(<uint32_t>MOVES):
         tail = list_back(slab.entries, WINDOW)
         if tail == WINDOW or s.weights[WINDOW] - slab_weight(slab, tail) < s.window_max:
             break
         wtinylfu_leave(s, slab, tail)
         wtinylfu_enter(s, slab, tail, PROBATION)
-        moves -= 1
-    while moves and s.weights[PROTECTED] > s.protected_max:
+
+
+cdef inline void wtinylfu_demote(WTinyLFU* s, Slab* slab) noexcept nogil:
+    """Move what is over protected's target to probation, at most MOVES entries."""
+    cdef uint32_t tail, moves
+    for moves in range(<uint32_t>MOVES):
+        if s.weights[PROTECTED] <= s.protected_max:
+            break
         tail = list_back(slab.entries, PROTECTED)
         wtinylfu_leave(s, slab, tail)
         wtinylfu_enter(s, slab, tail, PROBATION)
-        moves -= 1
 
 
 cdef inline void wtinylfu_sample(WTinyLFU* s, Slab* slab) noexcept nogil:
@@ -250,7 +257,10 @@ cdef inline void wtinylfu_insert(void* state, Slab* slab, uint32_t e) noexcept n
     s.contest = False
     sketch_increment(&s.sketch, slab.entries[e].hash)
     wtinylfu_enter(s, slab, e, WINDOW)
-    wtinylfu_settle(s, slab)
+    wtinylfu_spill(s, slab)
+    if s.sketch.count > 1024:
+        sketch_prefetch(&s.sketch, slab.entries[list_back(slab.entries, WINDOW)].hash)
+        sketch_prefetch(&s.sketch, slab.entries[list_back(slab.entries, PROBATION)].hash)
     s.countdown -= 1
     if s.countdown == 0:
         wtinylfu_sample(s, slab)
@@ -259,14 +269,16 @@ cdef inline void wtinylfu_insert(void* state, Slab* slab, uint32_t e) noexcept n
 cdef inline void wtinylfu_hit(void* state, Slab* slab, uint32_t e) noexcept nogil:
     cdef WTinyLFU* s = <WTinyLFU*>state
     cdef uint32_t region = slab.entries[e].mark
-    sketch_increment(&s.sketch, slab.entries[e].hash)
+    cdef uint32_t hash = slab.entries[e].hash
+    sketch_prefetch(&s.sketch, hash)
     s.hits[region] += 1
     if region == PROBATION:
         wtinylfu_leave(s, slab, e)
         wtinylfu_enter(s, slab, e, PROTECTED)
-        wtinylfu_settle(s, slab)
+        wtinylfu_demote(s, slab)
     else:
         list_move_front(slab.entries, region, e)
+    sketch_increment(&s.sketch, hash)
     s.countdown -= 1
     if s.countdown == 0:
         wtinylfu_sample(s, slab)
@@ -300,21 +312,24 @@ cdef inline uint32_t wtinylfu_walk(void* state, Slab* slab, uint32_t e) noexcept
 
 
 cdef inline uint64_t wtinylfu_rank(void* state, Slab* slab, uint32_t e) noexcept nogil:
-    """Region in the low two bits, frequency above."""
-    cdef uint64_t frequency = sketch_estimate(&(<WTinyLFU*>state).sketch, slab.entries[e].hash)
-    return frequency << 2 | slab.entries[e].mark
+    """Region in the low two bits, frequency above; for NIL the window's share."""
+    cdef WTinyLFU* s = <WTinyLFU*>state
+    if e == NIL:
+        return <uint64_t>(s.share * SHARE_UNITS)
+    return <uint64_t>sketch_estimate(&s.sketch, slab.entries[e].hash) << 2 | slab.entries[e].mark
 
 
 cdef inline void wtinylfu_restore(void* state, Slab* slab, uint32_t e, uint64_t rank) noexcept nogil:
-    """Frequencies are kept if there is memory for them; the window's target follows what was in the window."""
+    """Frequencies are kept if there is memory for them."""
     cdef WTinyLFU* s = <WTinyLFU*>state
     cdef uint32_t region = <uint32_t>(rank & 3)
     cdef uint32_t frequency = <uint32_t>(rank >> 2 & MAX_FREQUENCY)
+    if e == NIL:
+        wtinylfu_target(s, slab, <double>rank / SHARE_UNITS)
+        return
     wtinylfu_enter(s, slab, e, region if region < REGIONS else <uint32_t>PROBATION)
     if frequency and wtinylfu_fit(s, slab, slab.live) == 0:
         sketch_raise(&s.sketch, slab.entries[e].hash, frequency)
-    if region == WINDOW and s.weights[WINDOW] > s.window_max and s.capacity < INFINITY:
-        wtinylfu_target(s, slab, s.weights[WINDOW] / s.capacity)
 
 
 cdef inline bint wtinylfu_validate(void* state, Slab* slab) noexcept nogil:

@@ -1,0 +1,384 @@
+"""Store: entries that can be found by key, ordered by a policy, and timed. What a cache is without its Python face.
+
+A store is a slab (core.slab), a hash index over it (core.index), one policy (policy.contract) and, from the first entry that
+can expire on, a timer wheel (core.wheel). Three rules keep it correct whatever a key's __eq__, a value's __del__, a
+listener, a loader or another thread does:
+
+1. ``lock`` guards every field. With the GIL it is nothing, because no Python code runs where it is held; on a
+   free-threaded build it is a PyMutex. Nothing that can run Python code is called under it: no comparison, no decref that
+   may be the last, no allocation by Python.
+2. What leaves is first buried: unlinked from index, policy and wheel and chained in a ``Grave``, still owned. Once the
+   lock is free, whoever owns the grave takes the entries out one by one and gives the references up.
+3. Memory is had before anything is linked, so that running out of it leaves the store as it was.
+
+Unless said otherwise a function is called with the lock held and leaves it held. Keys and values are owned by the
+store from store_link until store_exhume. A replay (see replay) uses a store without Python objects.
+"""
+from cpython.object cimport PyObject, Py_EQ
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
+
+from core.index cimport (Hashes, Index, MAX_BITS, MIN_BITS, Probe, index_clear, index_close, index_erase, index_fit, index_init,
+                         index_insert, index_validate, probe_next, probe_start)
+from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, SENTINELS, Slab, slab_close,
+                        slab_full, slab_grow, slab_init, slab_release, slab_take, slab_weight)
+from core.wheel cimport (BUCKETS, Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
+                         wheel_reserve, wheel_set, wheel_start, wheel_validate)
+from policy.contract cimport Policy
+
+cdef extern from "compat.h" nogil:
+    ctypedef struct hotset_mutex:
+        pass
+    void hotset_lock(hotset_mutex* m)
+    void hotset_unlock(hotset_mutex* m)
+    void hotset_prefetch(const void* p)
+    double HOTSET_NEVER
+    int hotset_keys_equal(PyObject* a, PyObject* b)
+
+cdef extern from "Python.h":
+    void incref "Py_INCREF"(PyObject*) nogil
+    void decref "Py_DECREF"(PyObject*)
+    int compare "PyObject_RichCompareBool"(PyObject*, PyObject*, int)
+    void PyErr_SetString(PyObject*, const char*)
+    PyObject* PyExc_RuntimeError
+
+cdef enum:                 # causes; their names are in the face
+    EXPLICIT, REPLACED, EXPIRED, SIZE
+
+cdef enum:
+    BURIED = 1             # low bit of the key of an entry that waits in a grave; objects are aligned
+    MAX_COMPARISONS = 1000 # of one lookup whose keys' __eq__ change the cache each time
+
+
+cdef struct Grave:
+    uint32_t head          # oldest first, through `next`; `mark` is the cause
+    uint32_t tail
+
+
+cdef struct Counters:
+    uint64_t hits
+    uint64_t misses
+    uint64_t inserts
+    uint64_t updates
+    uint64_t removed[4]    # by cause
+    uint64_t loads
+    uint64_t load_failures
+
+
+cdef struct Store:
+    Index index
+    Slab slab
+    void* state            # the policy's
+    Policy policy
+    Wheel wheel
+    Counters count
+    double limit           # bound of weight
+    double weight          # sum over the entries
+    double idle            # time without use after which an entry expires, HOTSET_NEVER for none
+    double* hard           # with `idle`: the deadline that use does not put off
+    uint32_t hard_capacity
+    hotset_mutex lock
+    uint64_t version       # grows with every entry that comes or goes
+
+
+cdef inline PyObject* key_of(Entry* entry) noexcept nogil:
+    """The key of an entry that may be buried; borrowed."""
+    return <PyObject*>(<size_t>entry.key & ~<size_t>BURIED)
+
+
+cdef inline bint is_live(Entry* entry) noexcept nogil:
+    return entry.key != NULL and not <size_t>entry.key & BURIED
+
+
+cdef inline Hashes store_hashes(Store* s) noexcept nogil:
+    cdef Hashes hashes
+    hashes.base = <char*>&s.slab.entries[0].hash
+    hashes.stride = sizeof(Entry)
+    return hashes
+
+
+cdef inline int store_open(Store* s, const Policy* policy, double limit, bint weighted) noexcept nogil:
+    """An empty store in zeroed memory; -1 when memory is out, with nothing to close. Without the lock."""
+    s.policy = policy[0]
+    s.limit = limit
+    s.idle = HOTSET_NEVER
+    s.state = PyMem_RawCalloc(1, policy.state_size + 1)
+    if s.state == NULL:
+        return -1
+    if slab_init(&s.slab, weighted) == 0:
+        if index_init(&s.index, MIN_BITS) == 0:
+            if s.policy.init(s.state, &s.slab, limit) == 0:
+                return 0
+            index_close(&s.index)
+        slab_close(&s.slab)
+    PyMem_RawFree(s.state)
+    s.state = NULL
+    return -1
+
+
+cdef inline void store_close(Store* s) noexcept nogil:
+    """Free a store that owns nothing any more, if it was opened. Without the lock."""
+    if s.state != NULL:
+        s.policy.close(s.state)
+        PyMem_RawFree(s.state)
+        PyMem_RawFree(s.hard)
+        slab_close(&s.slab)
+        index_close(&s.index)
+        wheel_close(&s.wheel)
+        s.state = NULL
+        s.hard = NULL
+
+
+cdef inline int store_find(Store* s, PyObject* key, uint32_t hash, uint32_t* found) noexcept:
+    """Look for a key; `found` is NIL when it is not there. On an error: -1, the Python error is set, the lock is FREE."""
+    cdef Probe probe
+    cdef Entry* entry
+    cdef uint32_t e
+    cdef int equal
+    probe_start(&s.index, &probe, hash)
+    while True:
+        e = probe_next(&s.index, &probe)
+        found[0] = e
+        if e == NIL:
+            return 0
+        entry = &s.slab.entries[e]
+        if entry.key == key:
+            return 0
+        if entry.hash == hash:
+            equal = hotset_keys_equal(<PyObject*>entry.key, key)
+            if equal > 0:
+                return 0
+            if equal < 0:
+                return store_find_by_comparison(s, key, hash, found)
+
+
+cdef inline int store_find_by_comparison(Store* s, PyObject* key, uint32_t hash, uint32_t* found) noexcept:
+    """store_find for keys that only Python can compare, which may run any code: the lock is free meanwhile."""
+    cdef Probe probe
+    cdef PyObject* stored
+    cdef uint32_t e, comparisons
+    cdef uint64_t version
+    cdef int equal
+    probe_start(&s.index, &probe, hash)
+    for comparisons in range(<uint32_t>MAX_COMPARISONS):
+        while True:
+            e = probe_next(&s.index, &probe)
+            found[0] = e
+            if e == NIL:
+                return 0
+            stored = <PyObject*>s.slab.entries[e].key
+            if stored == key:
+                return 0
+            if s.slab.entries[e].hash == hash:
+                equal = hotset_keys_equal(stored, key)
+                if equal > 0:
+                    return 0
+                if equal < 0:
+                    break
+        version = s.version
+        incref(stored)
+        hotset_unlock(&s.lock)
+        equal = compare(stored, key, Py_EQ)
+        if equal < 0:
+            decref(stored)
+            return -1
+        hotset_lock(&s.lock)
+        if version == s.version or (equal and e < s.slab.top and s.slab.entries[e].key == stored):
+            decref(stored)                      # not the last: the entry holds one
+            if equal:
+                return 0
+        else:
+            hotset_unlock(&s.lock)
+            decref(stored)
+            hotset_lock(&s.lock)
+            probe_start(&s.index, &probe, hash)
+    hotset_unlock(&s.lock)
+    PyErr_SetString(PyExc_RuntimeError, b"cache changed 1000 times during one lookup: does a key's __eq__ change it?")
+    return -1
+
+
+cdef inline void grave_add(Store* s, Grave* grave, uint32_t e, uint32_t cause) noexcept nogil:
+    """Chain an unlinked entry in a grave."""
+    cdef Entry* entry = &s.slab.entries[e]
+    entry.key = <void*>(<size_t>entry.key | BURIED)
+    entry.next = NIL
+    entry.mark = cause
+    if grave.head == NIL:
+        grave.head = e
+    else:
+        s.slab.entries[grave.tail].next = e
+    grave.tail = e
+
+
+cdef inline void store_bury(Store* s, uint32_t e, uint32_t cause, Grave* grave) noexcept nogil:
+    """Unlink an entry for a cause and chain it in the grave."""
+    index_erase(&s.index, store_hashes(s), s.slab.entries[e].hash, e)
+    s.policy.remove(s.state, &s.slab, e, cause == SIZE)
+    if s.wheel.timers != NULL:
+        wheel_cancel(&s.wheel, e)
+    s.weight -= slab_weight(&s.slab, e)
+    if s.index.used == 0:
+        s.weight = 0.0                          # what rounding left over must not add up
+    s.version += 1
+    s.count.removed[cause] += 1
+    grave_add(s, grave, e, cause)
+
+
+cdef inline void store_bury_due(Store* s, double now, bint exact, Grave* grave) noexcept nogil:
+    """Bury what has expired; see wheel_due for `exact`."""
+    cdef uint32_t e
+    if s.wheel.timers != NULL:
+        while True:
+            e = wheel_due(&s.wheel, now, exact)
+            if e == NIL:
+                return
+            store_bury(s, e, EXPIRED, grave)
+
+
+cdef inline void store_bury_all(Store* s, Grave* grave) noexcept nogil:
+    """Bury everything, in no order, and let the policy forget what it has learnt."""
+    cdef uint32_t e
+    for e in range(<uint32_t>SENTINELS, s.slab.top):
+        if is_live(&s.slab.entries[e]):
+            if s.wheel.timers != NULL:
+                wheel_cancel(&s.wheel, e)
+            grave_add(s, grave, e, EXPLICIT)
+    s.count.removed[EXPLICIT] += s.index.used
+    index_clear(&s.index)
+    s.policy.clear(s.state, &s.slab)
+    s.weight = 0.0
+    s.version += 1
+
+
+cdef inline void store_exhume(Store* s, Grave* grave, PyObject** key, PyObject** value, uint32_t* cause) noexcept nogil:
+    """Take the first entry out of a grave that has one: its references and why it went. Takes the lock itself."""
+    cdef uint32_t e = grave.head
+    hotset_lock(&s.lock)
+    key[0] = key_of(&s.slab.entries[e])
+    value[0] = <PyObject*>s.slab.entries[e].value
+    cause[0] = s.slab.entries[e].mark
+    grave.head = s.slab.entries[e].next
+    slab_release(&s.slab, e)
+    hotset_unlock(&s.lock)
+
+
+cdef inline void store_make_room(Store* s, double weight, Grave* grave) noexcept nogil:
+    """Bury victims until an entry of that weight fits."""
+    cdef uint32_t victim
+    while s.weight + weight > s.limit:
+        victim = s.policy.victim(s.state, &s.slab)
+        if victim == NIL:
+            return
+        store_bury(s, victim, SIZE, grave)
+
+
+cdef inline bint store_expired(Store* s, uint32_t e, double now) noexcept nogil:
+    return s.wheel.timers != NULL and wheel_deadline(&s.wheel, e) <= now
+
+
+cdef inline void store_used(Store* s, uint32_t e, double now) noexcept nogil:
+    """A read of an entry: what the policy, the idle time and the statistics make of it."""
+    cdef double deadline
+    if s.wheel.timers != NULL and s.idle < HOTSET_NEVER:
+        deadline = now + s.idle
+        wheel_put_off(&s.wheel, e, min(deadline, s.hard[e]))
+    s.policy.hit(s.state, &s.slab, e)
+    s.count.hits += 1
+
+
+cdef inline int store_reserve(Store* s, double now, double deadline) noexcept nogil:
+    """Have the memory that one more entry with that deadline needs; -1 when it is out, with the store as it was."""
+    cdef uint64_t capacity
+    cdef double most = s.limit + SENTINELS + 2  # a full store, the entry coming in, and one victim not exhumed yet
+    cdef double* hard
+    if slab_full(&s.slab):
+        capacity = <uint64_t>s.slab.capacity + (s.slab.capacity >> 1) + 4
+        if s.slab.weights == NULL and s.slab.capacity < most < <double>capacity:
+            capacity = <uint64_t>most
+        capacity = min(capacity, <uint64_t>1 << MAX_BITS)
+        if capacity <= s.slab.capacity:
+            return -1
+        if index_fit(&s.index, store_hashes(s), s.index.used + 1, capacity) != 0:
+            return -1
+        if slab_grow(&s.slab, <uint32_t>capacity) != 0:
+            return -1
+    if index_fit(&s.index, store_hashes(s), s.index.used + 1, s.slab.capacity) != 0:
+        return -1
+    if s.wheel.timers != NULL or min(deadline, s.idle) < HOTSET_NEVER:
+        if s.wheel.timers == NULL:
+            wheel_start(&s.wheel, now, min(deadline - now, s.idle))
+        if s.idle < HOTSET_NEVER and s.hard_capacity < s.slab.capacity:
+            hard = <double*>PyMem_RawRealloc(s.hard, s.slab.capacity * sizeof(double))
+            if hard == NULL:
+                return -1
+            s.hard = hard
+            s.hard_capacity = s.slab.capacity
+        if wheel_reserve(&s.wheel, s.slab.capacity) != 0:
+            return -1
+    return s.policy.reserve(s.state, &s.slab)
+
+
+cdef inline void store_schedule(Store* s, uint32_t e, double now, double deadline) noexcept nogil:
+    """Set the timer of an entry that was just written, if the store is timed; store_reserve has been called."""
+    if s.wheel.timers != NULL:
+        if s.idle < HOTSET_NEVER:
+            s.hard[e] = deadline
+            deadline = min(deadline, now + s.idle)
+        wheel_set(&s.wheel, e, deadline)
+
+
+cdef inline uint32_t store_link(Store* s, void* key, void* value, uint32_t hash, double weight) noexcept nogil:
+    """Add an entry that is not there to slab and index, taking over the references; the policy and the timer are the caller's."""
+    cdef uint32_t e = slab_take(&s.slab)
+    cdef Entry* entry = &s.slab.entries[e]
+    entry.key = key
+    entry.value = value
+    entry.hash = hash
+    if s.slab.weights != NULL:
+        s.slab.weights[e] = weight
+    index_insert(&s.index, hash, e)
+    s.weight += weight
+    s.version += 1
+    return e
+
+
+cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, PyObject** value, Grave* grave) noexcept:
+    """A use of a key: a new reference to its value, or NULL. 0; 1 if there is something in the grave; -1 on an error.
+
+    Takes the lock itself. The grave is written only if the answer is 1.
+    """
+    cdef uint32_t e
+    hotset_lock(&s.lock)
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e == NIL:
+        s.count.misses += 1
+        hotset_unlock(&s.lock)
+        value[0] = NULL
+        return 0
+    if s.wheel.timers != NULL and wheel_deadline(&s.wheel, e) <= now:
+        grave.head = NIL
+        store_bury(s, e, EXPIRED, grave)
+        s.count.misses += 1
+        hotset_unlock(&s.lock)
+        value[0] = NULL
+        return 1
+    value[0] = <PyObject*>s.slab.entries[e].value
+    incref(value[0])
+    store_used(s, e, now)
+    hotset_unlock(&s.lock)
+    return 0
+
+
+cdef inline bint store_validate(Store* s) noexcept nogil:
+    """Every invariant of the structures, and of what they say of each other; O(n). Nothing may be in a grave."""
+    cdef uint32_t e, live = 0
+    cdef double weight = 0.0, slack
+    for e in range(<uint32_t>SENTINELS, s.slab.top):
+        if is_live(&s.slab.entries[e]):
+            live += 1
+            weight += slab_weight(&s.slab, e)
+    slack = 1e-6 * (1.0 + weight)
+    return (live == s.index.used and live == s.slab.live and s.weight <= s.limit
+            and weight - slack <= s.weight <= weight + slack and index_validate(&s.index, store_hashes(s))
+            and wheel_validate(&s.wheel) and s.policy.validate(s.state, &s.slab))

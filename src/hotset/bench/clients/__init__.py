@@ -1,0 +1,83 @@
+"""The contestants: one small file a rival, each naming its caches and its memoizing decorators.
+
+A rival that is not installed, or that does not import, is named with the reason and left out.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hotset.bench.clients._contract import Client, Memoizer, MethodClient, isolated
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["RIVALS", "Client", "Lineup", "Memoizer", "MethodClient", "isolated", "lineup"]
+
+# Name on the command line -> module here; the order is that of the reports.
+_MODULES = {
+    "dict": "plain_dict",
+    "hotset": "hotset",
+    "ordereddict": "ordereddict_lru",
+    "textbook-lru": "textbook_lru",
+    "textbook-lfu": "textbook_lfu",
+    "functools": "functools_lru_cache",
+    "cachetools": "cachetools",
+    "cachebox": "cachebox",
+    "lru-dict": "lru_dict",
+    "theine": "theine",
+    "moka-py": "moka",
+}
+_ALWAYS = ("dict", "hotset")
+
+RIVALS = tuple(name for name in _MODULES if name not in _ALWAYS)
+
+
+@dataclass(slots=True)
+class Lineup:
+    """The contestants of one run, and the rivals that could not be loaded with the reason why."""
+
+    clients: list[Client] = field(default_factory=list)
+    memoizers: list[Memoizer] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def select(self, policies: Collection[str], *, ttl: bool = False) -> list[Client]:
+        """Return the clients of these policies, with a time to live or without."""
+        return [client for client in self.clients if client.policy in policies and client.ttl is ttl]
+
+    def named(self, name: str) -> Client:
+        """Return the client of that name, or raise KeyError."""
+        for client in self.clients:
+            if client.name == name:
+                return client
+        raise KeyError(name)
+
+
+def lineup(rivals: Collection[str] = RIVALS) -> Lineup:
+    """Load dict, hotset and the rivals asked for."""
+    unknown = sorted(set(rivals) - set(RIVALS))
+    if unknown:
+        raise ValueError(f"unknown rival {unknown[0]!r}; choose from {', '.join(RIVALS)}")
+    loaded = Lineup()
+    for name, module_name in _MODULES.items():
+        if name not in _ALWAYS and name not in rivals:
+            continue
+        try:
+            module = importlib.import_module(f"{__name__}.{module_name}")
+        except ModuleNotFoundError:
+            if name in _ALWAYS:
+                raise
+            loaded.missing[name] = "not installed"
+        except Exception as error:
+            # A rival with a broken binary fails in ways of its own; the run goes on without it.
+            if name in _ALWAYS:
+                raise
+            loaded.missing[name] = f"does not import ({type(error).__name__}: {error})"
+        else:
+            for client in module.CLIENTS:
+                client.rival = name
+            loaded.clients += module.CLIENTS
+            loaded.memoizers += getattr(module, "MEMOIZERS", [])
+    return loaded

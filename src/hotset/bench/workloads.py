@@ -1,0 +1,191 @@
+"""Requests: generated ones, and traces read from a file.
+
+A workload is an array of dense ids, one a request, and the distinct key objects that they stand for.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+Ids = npt.NDArray[np.int64]
+
+
+class TraceError(ValueError):
+    """A trace file that cannot be used; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`ids[i]` is the key of request i, numbered by first appearance; `distinct` are the key objects."""
+
+    name: str
+    ids: Ids
+    distinct: list[Hashable]
+
+    @cached_property
+    def requests(self) -> list[Hashable]:
+        """The key object of each request; equal keys are the same object."""
+        distinct = self.distinct
+        return [distinct[number] for number in self.ids.tolist()]
+
+    def head(self, requests: int) -> Workload:
+        """Return the first requests only; 0 means all."""
+        if not 0 < requests < len(self.ids):
+            return self
+        ids = self.ids[:requests]
+        return Workload(self.name, ids, self.distinct[: int(ids.max()) + 1])
+
+
+def from_keys(name: str, keys: npt.NDArray[Any]) -> Workload:
+    """Number the keys by first appearance."""
+    values, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    rank = np.empty(len(values), np.int64)
+    order = np.argsort(first)
+    rank[order] = np.arange(len(values))
+    distinct: list[Hashable] = values[order].tolist()
+    return Workload(name, rank[inverse.reshape(-1)], distinct)
+
+
+def zipf(keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0) -> Ids:
+    """Draw requests over `keys` ids by Zipf's law; popularity is spread over the ids at random."""
+    weights = np.arange(1, keys + 1, dtype=np.float64) ** -alpha
+    cumulative = np.cumsum(weights)
+    ranks = np.searchsorted(cumulative, rng.random(requests) * cumulative[-1])
+    ids: Ids = rng.permutation(keys)[np.minimum(ranks, keys - 1)]
+    return ids
+
+
+def shifting_zipf(
+    keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0, phases: int = 10
+) -> Ids:
+    """Zipf whose popular keys move on: each phase renames a third of all ids."""
+    length = -(-requests // phases)
+    ranks = np.minimum(zipf(keys, requests, rng, alpha), keys - 1)
+    names = np.arange(keys)
+    parts = []
+    for start in range(0, requests, length):
+        parts.append(names[ranks[start : start + length]])
+        moved = rng.choice(keys, size=max(1, keys // 3), replace=False)
+        names[moved] = names[np.roll(moved, 1)]
+    return np.concatenate(parts)
+
+
+def loop(keys: int, requests: int) -> Ids:
+    """Go round all keys in the same order: the worst case of LRU once they exceed its capacity."""
+    return np.arange(requests, dtype=np.int64) % keys
+
+
+def scan_mix(keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0) -> Ids:
+    """Zipf that is broken by scans over keys that never return; a fifth of all requests."""
+    ids = zipf(keys, requests, rng, alpha)
+    length = max(1, keys // 20)
+    fresh = keys
+    for start in range(0, requests, 5 * length):
+        stop = min(requests, start + length)
+        ids[start:stop] = np.arange(fresh, fresh + stop - start)
+        fresh += stop - start
+    return ids
+
+
+def service(requests: int, seed: int) -> Workload:
+    """Return the default workload: what a busy service sees, in one stream.
+
+    Skewed reads whose favourites move on (55 % of all requests), a report that walks a table again and again
+    (25 %) and exports that touch each key once (20 %). The parts come in bursts. It is meant to tell
+    policies apart; on a stationary zipf alone they all look alike.
+    """
+    rng = np.random.default_rng(seed)
+    keys = max(64, requests // 8)
+    burst = max(16, requests // 250)
+    kinds = rng.choice(3, size=-(-requests // burst), p=[0.55, 0.25, 0.20])
+    sizes = np.bincount(np.repeat(kinds, burst)[:requests], minlength=3)
+    table = max(16, keys // 6)
+    streams = (
+        shifting_zipf(keys, int(sizes[0]), rng, 0.9, phases=6),
+        keys + loop(table, int(sizes[1])),
+        keys + table + np.arange(int(sizes[2]), dtype=np.int64),
+    )
+    kind_of = np.repeat(kinds, burst)[:requests]
+    ids = np.empty(requests, np.int64)
+    for kind, stream in enumerate(streams):
+        ids[kind_of == kind] = stream
+    # Ids of a real service are no dense range.
+    names = rng.choice(1 << 29, size=int(ids.max()) + 1, replace=False) + 1000
+    return from_keys("generated", names[ids])
+
+
+GENERATED: dict[str, Callable[[int, np.random.Generator], Ids]] = {
+    "zipf": lambda requests, rng: zipf(max(64, requests // 5), requests, rng),
+    "shifting-zipf": lambda requests, rng: shifting_zipf(max(64, requests // 5), requests, rng),
+    "loop": lambda requests, _rng: loop(max(64, requests // 20), requests),
+    "scan-mix": lambda requests, rng: scan_mix(max(64, requests // 5), requests, rng),
+}
+
+
+def generated(name: str, requests: int, seed: int) -> Workload:
+    """Return one of the workloads of `GENERATED`."""
+    return from_keys(name, GENERATED[name](requests, np.random.default_rng(seed)))
+
+
+def load_trace(path: str | Path) -> Workload:
+    """Read a trace: `.npz` with an array `keys`, `.npy`, or text with one key a line."""
+    path = Path(path)
+    if path.is_dir():
+        raise TraceError(f"trace {path} is a folder, not a file")
+    try:
+        keys = _read(path)
+    except FileNotFoundError:
+        raise TraceError(f"trace {path} does not exist") from None
+    except OSError as error:
+        raise TraceError(f"trace {path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, TraceError):
+            raise
+        raise TraceError(f"trace {path} cannot be read: {error}") from error
+    if isinstance(keys, list):
+        return _from_lines(path, keys)
+    if keys.ndim != 1:
+        raise TraceError(f"trace {path}: the keys must be a one-dimensional array, not of shape {keys.shape}")
+    if keys.dtype.kind not in "iuSU":
+        raise TraceError(f"trace {path}: the keys must be integers or text, not {keys.dtype}")
+    if not len(keys):
+        raise TraceError(f"trace {path} has no requests")
+    return from_keys(path.stem, keys)
+
+
+def _from_lines(path: Path, lines: list[str]) -> Workload:
+    if not lines:
+        raise TraceError(f"trace {path} has no requests")
+    number: dict[Hashable, int] = {}
+    ids = np.array([number.setdefault(line, len(number)) for line in lines], np.int64)
+    return Workload(path.stem, ids, list(number))
+
+
+def _read(path: Path) -> npt.NDArray[Any] | list[str]:
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            if not hasattr(arrays, "files"):
+                raise TraceError(f"trace {path} is no .npz archive")
+            if "keys" not in arrays.files:
+                named = ", ".join(arrays.files) or "nothing"
+                raise TraceError(f"trace {path} has no array named 'keys' (it has {named})")
+            return np.asarray(arrays["keys"])
+    if path.suffix == ".npy":
+        return np.asarray(np.load(path))
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise TraceError(
+            f"trace {path} is neither .npz nor .npy nor UTF-8 text with one key a line"
+        ) from None
+    return [line.strip() for line in lines if line.strip()]

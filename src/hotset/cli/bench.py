@@ -1,0 +1,213 @@
+"""`hotset bench`: the short form of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hotset.bench.clients import Lineup
+    from hotset.bench.workloads import Workload
+
+_POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr")
+_EXTRA = ("numpy", "matplotlib", "rich")
+_USAGE = 2
+_EPILOG = """\
+Without --trace the requests are generated: skewed reads whose favourites move on, a table that is walked
+again and again, and keys that are seen once. A rival that is not installed is named and left out.
+"""
+
+
+class _UsageError(Exception):
+    """A wrong argument that only shows at run time."""
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "bench",
+        help="compare hotset with dict and with the caches that are installed",
+        description="Measure speed, hit ratio and memory of hotset, of dict and of the caches that are\n"
+        "installed; print a table and draw a picture. Takes about a minute.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help=".npz with an array `keys`, .npy, or one key a line"
+    )
+    parser.add_argument(
+        "--requests",
+        type=_natural,
+        metavar="N",
+        help="requests to make or to read (default: 300000; 0: a whole trace)",
+    )
+    parser.add_argument(
+        "--capacity", type=_positive, metavar="N", help="entries (default: a tenth of the distinct keys)"
+    )
+    parser.add_argument(
+        "--policies",
+        type=_names,
+        default=_POLICIES[:4],
+        metavar="A,B",
+        help=f"out of {','.join(_POLICIES)} (default: the first four)",
+    )
+    parser.add_argument(
+        "--rivals", type=_names, metavar="A,B", help='rivals to run, or "none" (default: all)'
+    )
+    parser.add_argument(
+        "--seed",
+        type=_natural,
+        default=1,
+        metavar="N",
+        help="seed of the workload and of the order (default: 1)",
+    )
+    parser.add_argument(
+        "--memory-entries",
+        type=_natural,
+        default=125_000,
+        metavar="N",
+        help="entries for the memory figures; 0 skips them (default: 125000)",
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller and rougher: a few seconds")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("hotset-bench.png"),
+        metavar="FILE",
+        help="the picture (default: hotset-bench.png)",
+    )
+    parser.add_argument("--no-picture", action="store_true", help="draw no picture")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, draw; return the exit code."""
+    missing = _missing_extra(picture=not args.no_picture)
+    if missing:
+        return _fail(f'bench needs {", ".join(missing)}; install with: pip install "hotset[bench]"')
+    try:
+        return _bench(args)
+    except _UsageError as error:
+        return _fail(str(error))
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from hotset.bench import report, short  # noqa: PLC0415 - needs the extra
+
+    _check_writable(args)
+    lineup = _lineup(args)
+    workload = _workload(args)
+    plan = short.Plan(
+        policies=args.policies,
+        capacity=args.capacity or short.default_capacity(workload),
+        memory_entries=min(args.memory_entries, 20_000) if args.quick else args.memory_entries,
+        seed=args.seed,
+        rounds=1 if args.quick else 3,
+        sizes=short.QUICK if args.quick else short.SIZES,
+    )
+    with report.progress(short.steps(lineup, plan)) as advance:
+        form = short.run(workload, lineup, plan, advance)
+    out = report.console()
+    report.short_form(out, form)
+    if args.json:
+        report.write_json(args.json, short.as_dict(form))
+        out.print(f"figures: {args.json}", highlight=False, markup=False)
+    if not args.no_picture:
+        from hotset.bench import picture  # noqa: PLC0415 - needs matplotlib
+
+        picture.draw(form, args.output)
+        out.print(f"picture: {args.output}", highlight=False, markup=False)
+    return 0
+
+
+def _lineup(args: argparse.Namespace) -> Lineup:
+    from hotset.bench.clients import RIVALS, lineup  # noqa: PLC0415 - as above
+
+    unknown = [name for name in args.policies if name not in _POLICIES]
+    if unknown:
+        raise _UsageError(f"unknown policy {unknown[0]!r}; choose from {', '.join(_POLICIES)}")
+    rivals = RIVALS if args.rivals is None else () if args.rivals == ("none",) else args.rivals
+    try:
+        return lineup(rivals)
+    except ValueError as error:
+        raise _UsageError(str(error)) from error
+
+
+def _workload(args: argparse.Namespace) -> Workload:
+    from hotset.bench.workloads import TraceError, load_trace, service  # noqa: PLC0415 - as above
+
+    requests = (50_000 if args.quick else 300_000) if args.requests is None else args.requests
+    if args.trace is None:
+        if requests < _FEWEST:
+            raise _UsageError(f"--requests must be at least {_FEWEST} without a trace, not {requests}")
+        return service(requests, args.seed)
+    try:
+        whole = load_trace(args.trace)
+    except TraceError as error:
+        raise _UsageError(str(error)) from error
+    workload = whole.head(requests)
+    if len(workload.ids) < len(whole.ids):
+        sys.stderr.write(
+            f"hotset: using the first {len(workload.ids):,} of {len(whole.ids):,} requests (--requests 0: all)\n"
+        )
+    return workload
+
+
+_FEWEST = 100
+
+
+def _missing_extra(*, picture: bool) -> list[str]:
+    import importlib  # noqa: PLC0415 - only here
+
+    missing = []
+    for name in _EXTRA:
+        if name == "matplotlib" and not picture:
+            continue
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            missing.append(name)
+    return missing
+
+
+def _check_writable(args: argparse.Namespace) -> None:
+    """Find out now, not after a minute, that a result has nowhere to go."""
+    for path in [args.json, None if args.no_picture else args.output]:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise _UsageError(f"{path} is a folder, not a file")
+        if not path.absolute().parent.is_dir():
+            raise _UsageError(f"cannot write {path}: the folder {path.absolute().parent} does not exist")
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"hotset: {message}\n")
+    return _USAGE
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, not {text!r}")
+    return names
+
+
+def _natural(text: str) -> int:
+    try:
+        number = int(text.replace("_", ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, not {text!r}") from None
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
+    return number
+
+
+def _positive(text: str) -> int:
+    number = _natural(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
