@@ -24,7 +24,7 @@ from replay cimport Tally, replay_batch
 from store cimport (Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, REPLACED, SIZE, Store, decref, hotset_lock,
                     hotset_prefetch, hotset_unlock, incref, is_live, key_of, store_bury, store_bury_all, store_bury_due,
                     store_close, store_exhume, store_expired, store_find, store_link, store_make_room, store_open,
-                    store_read, store_reserve, store_schedule, store_used, store_validate)
+                    store_read, store_read_quick, store_reserve, store_schedule, store_used, store_validate)
 
 import copyreg
 import functools
@@ -50,6 +50,8 @@ cdef extern from "compat.h" nogil:
 
 cdef extern from "compat.h":
     Py_hash_t hotset_hash(PyObject* o) except? -1
+    Py_hash_t hotset_known_hash(PyObject* o) noexcept nogil
+    bint HOTSET_LIKELY(bint x) noexcept nogil
 
 cdef extern from "Python.h":
     ctypedef int (*traverseproc)(PyObject*, visitproc, void*)
@@ -391,7 +393,19 @@ cdef class Cache:
             else:
                 decref(result)
 
-    cdef inline int read(self, PyObject* key, PyObject** value) except -1:
+    cdef inline int read_quick(self, PyObject* key, PyObject** value) noexcept:
+        """A use of a key without Python code: 1 and a new reference to its value, 0 for a miss, -1 if read has to do it."""
+        cdef Py_hash_t hash = hotset_known_hash(key)
+        cdef double t = 0.0
+        if self.clock != NO_CLOCK:
+            if self.clock != COARSE:
+                return -1
+            t = hotset_clock_coarse()
+        if hash == -1:
+            return -1
+        return store_read_quick(&self.store, key, hotset_mix(hash), t, value)
+
+    cdef int read(self, PyObject* key, PyObject** value) except -1:
         """A use of a key: a new reference to its value, or NULL when it is not there."""
         cdef uint32_t hash = hotset_mix(hotset_hash(key))
         cdef Grave grave
@@ -714,8 +728,9 @@ cdef class Cache:
     # ---- mapping ----
 
     def __getitem__(self, key):
-        cdef PyObject* value
-        self.read(<PyObject*>key, &value)
+        cdef PyObject* value = NULL
+        if self.read_quick(<PyObject*>key, &value) < 0:
+            self.read(<PyObject*>key, &value)
         if value != NULL:
             return stolen(value)
         if self.own_missing:
@@ -774,9 +789,27 @@ cdef class Cache:
         """A view of (key, value) pairs; looking at them is no use of them."""
         return CacheItems(self)
 
-    cdef object get_as_overridden(self, object key, object default):
-        """What cachetools' get does, for a subclass that reads in its own way."""
-        return self[key] if key in self else default
+    cdef PyObject* get_slowly(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
+        """`get`, whatever its arguments and its keys are."""
+        cdef PyObject* value
+        cdef PyObject* default = <PyObject*>None
+        if nargs == 2 and kwnames == NULL:
+            default = args[1]
+        elif nargs == 1 and kwnames != NULL and <object>kwnames == ("default",):
+            default = args[1]
+        elif nargs != 1 or kwnames != NULL:
+            raise TypeError(f"get() takes a key and a default, got {nargs} positional arguments"
+                            + (f" and the keywords {', '.join(<object>kwnames)}" if kwnames != NULL else ""))
+        if self.own_getitem:                    # a subclass that reads in its own way: do as cachetools does
+            key = <object>args[0]
+            result = self[key] if key in self else <object>default
+            incref(<PyObject*>result)
+            return <PyObject*>result
+        self.read(args[0], &value)
+        if value == NULL:
+            incref(default)
+            return default
+        return value
 
     def set(self, key, value, ttl=None):
         """Write a key. `ttl` is this entry's time to live, in place of the cache's; math.inf for none.
@@ -1527,6 +1560,51 @@ cdef class Memo:
                 n = put_item(key, n, type_of(args[i]))
         return stolen(key)
 
+    cdef PyObject* call(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
+        """A call with any arguments."""
+        cdef PyObject* value = NULL
+        cdef Cache store = self.store
+        cdef Py_ssize_t skip = 0
+        if self.stores is not None and nargs > 0:
+            store = self.store_of(args[0])
+            skip = 1
+        if store is None:
+            self.misses += 1
+            return PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames)
+        if not self.typed and self.make_key is None and kwnames == NULL and nargs - skip == 1 and (
+                PyUnicode_CheckExact(args[skip]) or PyLong_CheckExact(args[skip])):
+            key = <object>args[skip]
+        else:
+            key = self.key_of(args + skip, nargs - skip, kwnames)
+        if store.read_quick(<PyObject*>key, &value) < 0:
+            store.read(<PyObject*>key, &value)
+        if value != NULL:
+            return value
+        return self.fill(store, <PyObject*>key, args, nargs, kwnames)
+
+    cdef PyObject* fill(self, Cache store, PyObject* missed, PyObject* const* args, Py_ssize_t nargs,
+                        PyObject* kwnames) except NULL:
+        """Call the function for a key that has missed, and keep what it returns."""
+        cdef PyObject* value
+        cdef Py_ssize_t nkw, i
+        key = <object>missed
+        if not self.shared:
+            value = PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames)
+            try:
+                store.write(key, <object>value, None, ADD, None)
+            except:
+                decref(value)
+                raise
+            return value
+        function = self.function
+        if kwnames != NULL:
+            nkw = tuple_size(kwnames)
+            function = functools.partial(
+                function, **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
+        result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
+        incref(<PyObject*>result)
+        return <PyObject*>result
+
 
 cdef inline Py_ssize_t put_item(PyObject* items, Py_ssize_t n, PyObject* item) noexcept:
     incref(item)
@@ -1537,57 +1615,16 @@ cdef inline Py_ssize_t put_item(PyObject* items, Py_ssize_t n, PyObject* item) n
 cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) except NULL:
     """Memo.__call__ by the vectorcall protocol."""
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
-    cdef PyObject* value = NULL
-    cdef Cache store = self.store
-    if kwnames == NULL and nargs == 1 and self.plain and (PyUnicode_CheckExact(args[0]) or PyLong_CheckExact(args[0])):
-        store.read(args[0], &value)
-        if value != NULL:
-            return value
-        return memo_miss(self, store, <object>args[0], args, nargs, kwnames)
-    return memo_call_any(self, args, nargs, kwnames)
-
-
-cdef PyObject* memo_call_any(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
-    cdef PyObject* value = NULL
-    cdef Cache store = self.store
-    cdef Py_ssize_t skip = 0
-    if self.stores is not None and nargs > 0:
-        store = self.store_of(args[0])
-        skip = 1
-    if store is None:
-        self.misses += 1
-        return PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames)
-    if not self.typed and self.make_key is None and kwnames == NULL and nargs - skip == 1 and (
-            PyUnicode_CheckExact(args[skip]) or PyLong_CheckExact(args[skip])):
-        key = <object>args[skip]
-    else:
-        key = self.key_of(args + skip, nargs - skip, kwnames)
-    store.read(<PyObject*>key, &value)
-    if value != NULL:
-        return value
-    return memo_miss(self, store, key, args, nargs, kwnames)
-
-
-cdef PyObject* memo_miss(Memo self, Cache store, object key, PyObject* const* args, Py_ssize_t nargs,
-                         PyObject* kwnames) except NULL:
     cdef PyObject* value
-    cdef Py_ssize_t nkw, i
-    if not self.shared:
-        value = PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames)
-        try:
-            store.write(key, <object>value, None, ADD, None)
-        except:
-            decref(value)
-            raise
-        return value
-    function = self.function
-    if kwnames != NULL:
-        nkw = tuple_size(kwnames)
-        function = functools.partial(
-            function, **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
-    result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
-    incref(<PyObject*>result)
-    return <PyObject*>result
+    cdef int status
+    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain) and (
+            PyUnicode_CheckExact(args[0]) or PyLong_CheckExact(args[0])):
+        status = self.store.read_quick(args[0], &value)
+        if status > 0:
+            return value
+        if status == 0:
+            return self.fill(self.store, args[0], args, nargs, kwnames)
+    return self.call(args, nargs, kwnames)
 
 
 # ---- replay ----
@@ -1743,24 +1780,15 @@ cdef int cache_clear(Cache self) noexcept:
 cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
     """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
     cdef PyObject* value
-    cdef PyObject* default = <PyObject*>None
-    if kwnames == NULL and 1 <= nargs <= 2:
-        if nargs == 2:
-            default = args[1]
-    elif kwnames != NULL and nargs == 1 and tuple_size(kwnames) == 1 and <object>tuple_item(kwnames, 0) == "default":
-        default = args[1]
-    else:
-        raise TypeError(f"get() takes a key and a default, got {nargs} positional arguments"
-                        + (f" and {<object>kwnames}" if kwnames != NULL else ""))
-    if self.own_getitem:
-        result = self.get_as_overridden(<object>args[0], <object>default)
-        incref(<PyObject*>result)
-        return <PyObject*>result
-    self.read(args[0], &value)
-    if value == NULL:
-        incref(default)
-        return default
-    return value
+    cdef int status
+    if HOTSET_LIKELY(kwnames == NULL and (nargs == 1 or nargs == 2) and not self.own_getitem):
+        status = self.read_quick(args[0], &value)
+        if status == 0:
+            value = args[1] if nargs == 2 else <PyObject*>None
+            incref(value)
+        if status >= 0:
+            return value
+    return self.get_slowly(args, nargs, kwnames)
 
 
 cdef PyMethodDef GET

@@ -1,6 +1,6 @@
 /* What Cython cannot say: bits, clocks, locks and the fast look at a key, for every CPython and compiler.
  *
- * Nothing here calls Python code, but for hotset_hash on keys that are neither str nor int.
+ * Nothing here calls Python code, but for hotset_hash on what is neither a str nor a small int.
  */
 #ifndef HOTSET_COMPAT_H
 #define HOTSET_COMPAT_H
@@ -100,20 +100,24 @@ static inline int hotset_small_int(PyObject *o, Py_ssize_t *value)
 #endif
 }
 
-/* PyObject_Hash, at no cost for a str that has been hashed and a small int; -1 with an error set */
-static inline Py_hash_t hotset_hash(PyObject *o)
+/* The hash of a str that has been hashed or of a small int, without a call; else -1, without an error */
+static inline Py_hash_t hotset_known_hash(PyObject *o)
 {
-    if (PyUnicode_CheckExact(o)) {
-        Py_hash_t hash = ((PyASCIIObject *)o)->hash;
-        if (HOTSET_LIKELY(hash != -1))
-            return hash;
-    }
-    else if (PyLong_CheckExact(o)) {
+    if (HOTSET_LIKELY(PyUnicode_CheckExact(o)))
+        return ((PyASCIIObject *)o)->hash;
+    if (PyLong_CheckExact(o)) {
         Py_ssize_t value;
         if (HOTSET_LIKELY(hotset_small_int(o, &value)))
             return value == -1 ? -2 : (Py_hash_t)value;
     }
-    return PyObject_Hash(o);
+    return -1;
+}
+
+/* PyObject_Hash; -1 with an error set */
+static inline Py_hash_t hotset_hash(PyObject *o)
+{
+    Py_hash_t hash = hotset_known_hash(o);
+    return HOTSET_LIKELY(hash != -1) ? hash : PyObject_Hash(o);
 }
 
 /* 32 bits of a Python hash, well spread: the engine's only hash. Fibonacci hashing (Knuth, TAOCP 6.4). */

@@ -269,8 +269,7 @@ cdef inline void wtinylfu_insert(void* state, Slab* slab, uint32_t e) noexcept n
 cdef inline void wtinylfu_hit(void* state, Slab* slab, uint32_t e) noexcept nogil:
     cdef WTinyLFU* s = <WTinyLFU*>state
     cdef uint32_t region = slab.entries[e].mark
-    cdef uint32_t hash = slab.entries[e].hash
-    sketch_prefetch(&s.sketch, hash)
+    sketch_increment(&s.sketch, slab.entries[e].hash)
     s.hits[region] += 1
     if region == PROBATION:
         wtinylfu_leave(s, slab, e)
@@ -278,7 +277,6 @@ cdef inline void wtinylfu_hit(void* state, Slab* slab, uint32_t e) noexcept nogi
         wtinylfu_demote(s, slab)
     else:
         list_move_front(slab.entries, region, e)
-    sketch_increment(&s.sketch, hash)
     s.countdown -= 1
     if s.countdown == 0:
         wtinylfu_sample(s, slab)

@@ -95,9 +95,9 @@ def short_form(out: Console, form: ShortForm) -> None:
     """Print the table of `hotset bench`."""
     heading(out, form.machine, form.versions, form.missing)
     work = form.workload
+    described = f"{len(work.ids):,} requests, {len(work.distinct):,} distinct keys"
     out.print(
-        f"[bold]Workload[/]  {escape(work.name)}: {len(work.ids):,} requests, {len(work.distinct):,} distinct "
-        f"keys, capacity {form.plan.capacity:,}, seed {form.plan.seed}",
+        f"[bold]Workload[/]  {escape(work.name)}: {described}, capacity {form.plan.capacity:,}, seed {form.plan.seed}",
         highlight=False,
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")

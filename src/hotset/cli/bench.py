@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 _POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr")
 _EXTRA = ("numpy", "matplotlib", "rich")
 _USAGE = 2
+_PICTURES = (".png", ".svg", ".pdf", "")
+# A generated workload of fewer requests has too few keys to fill anything.
+_FEWEST = 100
 _EPILOG = """\
 Without --trace the requests are generated: skewed reads whose favourites move on, a table that is walked
 again and again, and keys that are seen once. A rival that is not installed is named and left out.
@@ -150,18 +154,12 @@ def _workload(args: argparse.Namespace) -> Workload:
         raise _UsageError(str(error)) from error
     workload = whole.head(requests)
     if len(workload.ids) < len(whole.ids):
-        sys.stderr.write(
-            f"hotset: using the first {len(workload.ids):,} of {len(whole.ids):,} requests (--requests 0: all)\n"
-        )
+        cut = f"the first {len(workload.ids):,} of {len(whole.ids):,} requests"
+        sys.stderr.write(f"hotset: using {cut} (--requests 0: all)\n")
     return workload
 
 
-_FEWEST = 100
-
-
 def _missing_extra(*, picture: bool) -> list[str]:
-    import importlib  # noqa: PLC0415 - only here
-
     missing = []
     for name in _EXTRA:
         if name == "matplotlib" and not picture:
@@ -175,6 +173,9 @@ def _missing_extra(*, picture: bool) -> list[str]:
 
 def _check_writable(args: argparse.Namespace) -> None:
     """Find out now, not after a minute, that a result has nowhere to go."""
+    suffix = args.output.suffix.lower()
+    if not args.no_picture and suffix not in _PICTURES:
+        raise _UsageError(f"a picture cannot be {suffix}; use {', '.join(filter(None, _PICTURES))}")
     for path in [args.json, None if args.no_picture else args.output]:
         if path is None:
             continue
