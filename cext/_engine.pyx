@@ -14,7 +14,7 @@ from core.index cimport Probe, probe_next, probe_start
 from core.slab cimport Entry, NIL, PyMem_RawFree, PyMem_RawMalloc, SENTINELS, slab_weight
 from core.wheel cimport BUCKETS, wheel_deadline
 from policy.arc cimport arc_policy
-from policy.contract cimport Policy
+from policy.contract cimport CALL_HIT, Policy
 from policy.fifo cimport fifo_policy
 from policy.lfu cimport lfu_policy
 from policy.lru cimport lru_policy
@@ -24,7 +24,7 @@ from replay cimport Tally, replay_batch
 from store cimport (Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, REPLACED, SIZE, Store, decref, hotset_lock,
                     hotset_prefetch, hotset_unlock, incref, is_live, key_of, store_bury, store_bury_all, store_bury_due,
                     store_close, store_exhume, store_expired, store_find, store_link, store_make_room, store_open,
-                    store_read, store_read_quick, store_reserve, store_schedule, store_used, store_validate)
+                    store_read, store_read_known, store_read_same, store_reserve, store_schedule, store_used, store_validate)
 
 import copyreg
 import functools
@@ -100,6 +100,11 @@ cdef extern from "Python.h":
     PyObject* type_of "(PyObject*)Py_TYPE"(PyObject*) nogil
 
 cdef tuple CAUSES = ("explicit", "replaced", "expired", "size")
+
+cdef enum Path:            # how `get` may look a key up
+    SLOW                   # it must look at the clock, or a subclass reads in its own way
+    DIRECT                 # store_read_same, without a call
+    BY_VERB                # store_read_same, and the policy is told
 
 cdef enum Clock:
     NO_CLOCK               # nothing can expire
@@ -233,6 +238,7 @@ cdef class Cache:
     used from several threads at once and from inside a key's ``__eq__``, a value's ``__del__`` or a listener.
     """
     cdef Store store
+    cdef Path path
     cdef Clock clock
     cdef bint datetimes    # the timer gives datetimes: time counts in microseconds since `epoch`
     cdef double ttl_
@@ -297,6 +303,10 @@ cdef class Cache:
         self.own_setitem = cls.__setitem__ is not Cache.__setitem__
         self.own_delitem = cls.__delitem__ is not Cache.__delitem__
         self.own_missing = cls.__missing__ is not Cache.__missing__
+        if self.own_getitem:
+            self.path = SLOW
+        else:
+            self.path = BY_VERB if self.store.policy.on_hit == CALL_HIT else DIRECT
         if min(self.ttl_, self.store.idle) < HOTSET_NEVER:
             self.start_clock(min(self.ttl_, self.store.idle))
         return 0
@@ -315,6 +325,7 @@ cdef class Cache:
 
     cdef int start_clock(self, double life) except -1:
         """From now on something may expire; `life` is the shortest known."""
+        self.path = SLOW
         if self.timer_ is not MONOTONIC:
             self.clock = CALLABLE
         elif life < PRECISE_BELOW or self.clock == PRECISE:
@@ -393,30 +404,32 @@ cdef class Cache:
             else:
                 decref(result)
 
-    cdef inline int read_quick(self, PyObject* key, PyObject** value) noexcept:
-        """A use of a key without Python code: 1 and a new reference to its value, 0 for a miss, -1 if read has to do it."""
+    cdef inline int read_known(self, PyObject* key, PyObject** value) noexcept:
+        """A use of a key without Python code: 1 and a new reference to its value, 0 a miss, -1 if read has to do it."""
         cdef Py_hash_t hash = hotset_known_hash(key)
         cdef double t = 0.0
-        if self.clock != NO_CLOCK:
-            if self.clock != COARSE:
-                return -1
-            t = hotset_clock_coarse()
-        if hash == -1:
+        if hash == -1 or self.clock > COARSE:
             return -1
-        return store_read_quick(&self.store, key, hotset_mix(hash), t, value)
+        if self.clock == COARSE:
+            t = hotset_clock_coarse()
+        return store_read_known(&self.store, key, hotset_mix(hash), t, value)
 
     cdef int read(self, PyObject* key, PyObject** value) except -1:
         """A use of a key: a new reference to its value, or NULL when it is not there."""
-        cdef uint32_t hash = hotset_mix(hotset_hash(key))
+        cdef uint32_t hash
         cdef Grave grave
         cdef double t
         cdef int status
-        self.now(&t)
-        status = store_read(&self.store, key, hash, t, value, &grave)
-        if status > 0:
-            self.drop(&grave)
-            return 0
-        return status
+        value[0] = NULL
+        if self.read_known(key, value) < 0:
+            hash = hotset_mix(hotset_hash(key))
+            self.now(&t)
+            status = store_read(&self.store, key, hash, t, value, &grave)
+            if status < 0:
+                return -1
+            if status > 0:
+                self.drop(&grave)
+        return 0
 
     cdef PyObject* glance(self, PyObject* key) except? NULL:
         """A new reference to a key's value without a trace, or NULL without an error."""
@@ -728,9 +741,8 @@ cdef class Cache:
     # ---- mapping ----
 
     def __getitem__(self, key):
-        cdef PyObject* value = NULL
-        if self.read_quick(<PyObject*>key, &value) < 0:
-            self.read(<PyObject*>key, &value)
+        cdef PyObject* value
+        self.read(<PyObject*>key, &value)
         if value != NULL:
             return stolen(value)
         if self.own_missing:
@@ -1576,8 +1588,7 @@ cdef class Memo:
             key = <object>args[skip]
         else:
             key = self.key_of(args + skip, nargs - skip, kwnames)
-        if store.read_quick(<PyObject*>key, &value) < 0:
-            store.read(<PyObject*>key, &value)
+        store.read(<PyObject*>key, &value)
         if value != NULL:
             return value
         return self.fill(store, <PyObject*>key, args, nargs, kwnames)
@@ -1610,21 +1621,6 @@ cdef inline Py_ssize_t put_item(PyObject* items, Py_ssize_t n, PyObject* item) n
     incref(item)
     PyTuple_SET_ITEM(items, n, item)
     return n + 1
-
-
-cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) except NULL:
-    """Memo.__call__ by the vectorcall protocol."""
-    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
-    cdef PyObject* value
-    cdef int status
-    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain) and (
-            PyUnicode_CheckExact(args[0]) or PyLong_CheckExact(args[0])):
-        status = self.store.read_quick(args[0], &value)
-        if status > 0:
-            return value
-        if status == 0:
-            return self.fill(self.store, args[0], args, nargs, kwnames)
-    return self.call(args, nargs, kwnames)
 
 
 # ---- replay ----
@@ -1777,18 +1773,81 @@ cdef int cache_clear(Cache self) noexcept:
     return clear_fields(<PyObject*>self)
 
 
-cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
+ctypedef PyObject* (*cache_function)(Cache, PyObject* const*, Py_ssize_t, PyObject*) noexcept
+ctypedef PyObject* (*memo_function)(Memo, PyObject* const*, Py_ssize_t, PyObject*) noexcept
+ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, PyObject* const*, Py_ssize_t, PyObject*) noexcept
+
+# What the hot entry points call for all that is not the commonest case. By pointer, so that the compiler can neither
+# inline it there nor needs a frame for it, and NULL with an error set passes through as it is.
+cdef cache_function get_by_verb, get_slowly
+cdef memo_function call_by_verb, call_slowly
+cdef memo_filler fill
+
+
+cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
     cdef PyObject* value
+    cdef Py_hash_t hash
     cdef int status
-    if HOTSET_LIKELY(kwnames == NULL and (nargs == 1 or nargs == 2) and not self.own_getitem):
-        status = self.read_quick(args[0], &value)
-        if status == 0:
-            value = args[1] if nargs == 2 else <PyObject*>None
-            incref(value)
-        if status >= 0:
+    if self.path == DIRECT and kwnames == NULL and <size_t>(nargs - 1) < 2:
+        hash = hotset_known_hash(args[0])
+        if HOTSET_LIKELY(hash != -1):
+            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, False)
+            if HOTSET_LIKELY(status > 0):
+                return value
+            if status == 0:
+                value = args[1] if nargs == 2 else <PyObject*>None
+                incref(value)
+                return value
+    return get_by_verb(self, args, nargs, kwnames)
+
+
+cdef PyObject* cache_get_by_verb(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """cache_get for policies that must be told of a hit."""
+    cdef PyObject* value
+    cdef Py_hash_t hash
+    cdef int status
+    if self.path == BY_VERB and kwnames == NULL and <size_t>(nargs - 1) < 2:
+        hash = hotset_known_hash(args[0])
+        if HOTSET_LIKELY(hash != -1):
+            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, True)
+            if HOTSET_LIKELY(status > 0):
+                return value
+            if status == 0:
+                value = args[1] if nargs == 2 else <PyObject*>None
+                incref(value)
+                return value
+    return get_slowly(self, args, nargs, kwnames)
+
+
+cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
+    """Memo.__call__ by the vectorcall protocol."""
+    cdef PyObject* value
+    cdef Py_hash_t hash
+    cdef int status
+    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
+    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and self.store.path == DIRECT):
+        hash = hotset_known_hash(args[0])
+        if HOTSET_LIKELY(hash != -1):
+            status = store_read_same(&self.store.store, args[0], hotset_mix(hash), &value, False)
+            if HOTSET_LIKELY(status > 0):
+                return value
+            if status == 0:
+                return fill(self, self.store, args[0], args, nargs, kwnames)
+    return call_by_verb(self, args, nargs, kwnames)
+
+
+cdef PyObject* memo_call_by_verb(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """memo_call for the other policies and for stores where results can expire."""
+    cdef PyObject* value
+    cdef int status
+    if kwnames == NULL and nargs == 1 and self.plain and (PyUnicode_CheckExact(args[0]) or PyLong_CheckExact(args[0])):
+        status = self.store.read_known(args[0], &value)
+        if HOTSET_LIKELY(status > 0):
             return value
-    return self.get_slowly(args, nargs, kwnames)
+        if status == 0:
+            return fill(self, self.store, args[0], args, nargs, kwnames)
+    return call_slowly(self, args, nargs, kwnames)
 
 
 cdef PyMethodDef GET
@@ -1807,9 +1866,15 @@ cdef int install(type cls) except -1:
 
 
 cdef int install_all() except -1:
-    global traverse_fields, clear_fields
+    global traverse_fields, clear_fields, get_by_verb, get_slowly, call_by_verb, call_slowly, fill
     cdef TypeSlots* slots = <TypeSlots*>Cache
-    cdef Memo memo
+    cdef Memo memo = Memo.__new__(Memo)
+    cdef Cache cache = LRUCache.__new__(LRUCache)
+    get_by_verb = cache_get_by_verb
+    get_slowly = <cache_function>cache.get_slowly
+    call_by_verb = memo_call_by_verb
+    call_slowly = <memo_function>memo.call
+    fill = <memo_filler>memo.fill
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
     for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, TTLCache, TLRUCache):
@@ -1817,7 +1882,6 @@ cdef int install_all() except -1:
     (<object>slots.tp_dict)["get"] = PyDescr_NewMethod(<PyTypeObject*>Cache, &GET)
     PyType_Modified(<PyTypeObject*>Cache)
     slots = <TypeSlots*>Memo
-    memo = Memo.__new__(Memo)
     slots.tp_vectorcall_offset = <char*>&memo.vectorcall - <char*><PyObject*>memo
     slots.tp_call = &PyVectorcall_Call
     slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR

@@ -18,13 +18,14 @@ from cpython.object cimport PyObject, Py_EQ
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from core.index cimport (Hashes, Index, MAX_BITS, MIN_BITS, Probe, index_clear, index_close, index_erase, index_fit, index_init,
+from core.index cimport (FAR, Hashes, Index, MAX_BITS, MIN_BITS, Probe, index_clear, index_close, index_erase, index_fit, index_init,
                          index_insert, index_validate, probe_next, probe_start)
+from core.links cimport list_move_front
 from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, SENTINELS, Slab, slab_close,
                         slab_full, slab_grow, slab_init, slab_release, slab_take, slab_weight)
 from core.wheel cimport (BUCKETS, Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
                          wheel_reserve, wheel_set, wheel_start, wheel_validate)
-from policy.contract cimport Policy
+from policy.contract cimport MOVE_FRONT, Policy
 
 cdef extern from "compat.h" nogil:
     ctypedef struct hotset_mutex:
@@ -370,10 +371,53 @@ cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, P
     return 0
 
 
-cdef inline int store_read_quick(Store* s, PyObject* key, uint32_t hash, double now, PyObject** value) noexcept nogil:
-    """store_read where it takes no Python code: 1 a hit, 0 a miss; -1 if store_read has to do it, with nothing done.
+cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, bint verb) noexcept nogil:
+    """store_read for the commonest case: 1 a hit, 0 a miss, -1 if more has to be looked at, with nothing done.
 
-    What most reads run, so it holds nothing that they do not need. Takes the lock itself.
+    The commonest case is a store without timers and a key that is the very object stored, near its home. What is not
+    needed for it is not here: the function is inlined into the few entry points that a program calls millions of times
+    a second, and each register more that it needs costs all of them. `verb` says whether the policy's verb is to be
+    called, which makes a frame necessary; it is a constant where this is inlined. Takes the lock itself.
+    """
+    cdef uint32_t mask, position, want, slot, e
+    cdef Entry* entries
+    hotset_lock(&s.lock)
+    mask = s.index.mask
+    position = hash >> s.index.shift
+    want = <uint32_t>(<uint64_t>hash << (s.index.bits + 4))
+    while True:
+        slot = s.index.slots[position]
+        if slot == 0:
+            s.count.misses += 1
+            hotset_unlock(&s.lock)
+            return 0
+        if (slot & ~mask) == want:
+            break
+        want += mask + 1
+        position = (position + 1) & mask
+        if (want >> s.index.bits) & FAR == FAR:
+            hotset_unlock(&s.lock)
+            return -1
+    e = slot & mask
+    entries = s.slab.entries
+    if entries[e].key != key:
+        hotset_unlock(&s.lock)
+        return -1
+    value[0] = <PyObject*>entries[e].value
+    incref(value[0])
+    s.count.hits += 1
+    if verb:
+        s.policy.hit(s.state, &s.slab, e)
+    elif s.policy.on_hit == MOVE_FRONT:
+        list_move_front(entries, 0, e)
+    hotset_unlock(&s.lock)
+    return 1
+
+
+cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double now, PyObject** value) noexcept nogil:
+    """store_read where it takes no Python code: 1 a hit, 0 a miss, -1 if store_read has to do it, with nothing done.
+
+    Takes the lock itself.
     """
     cdef Probe probe
     cdef Entry* entry
@@ -391,7 +435,7 @@ cdef inline int store_read_quick(Store* s, PyObject* key, uint32_t hash, double 
         if entry.key == key:
             break
         if entry.hash == hash:
-            hotset_prefetch(&s.slab.entries[entry.prev])
+            hotset_prefetch(&s.slab.entries[entry.prev])       # a hit will move it
             hotset_prefetch(&s.slab.entries[entry.next])
             equal = hotset_keys_equal(<PyObject*>entry.key, key)
             if equal > 0:
@@ -399,7 +443,7 @@ cdef inline int store_read_quick(Store* s, PyObject* key, uint32_t hash, double 
             if equal < 0:
                 hotset_unlock(&s.lock)
                 return -1
-    if s.wheel.timers != NULL and wheel_deadline(&s.wheel, e) <= now:
+    if store_expired(s, e, now):
         hotset_unlock(&s.lock)
         return -1
     value[0] = <PyObject*>entry.value

@@ -18,7 +18,7 @@ from core.ghosts cimport (Ghosts, ghosts_clear, ghosts_close, ghosts_drop_oldest
                           ghosts_push, ghosts_remove, ghosts_validate)
 from core.links cimport list_back, list_empty, list_init, list_push_front, list_remove
 from core.slab cimport NIL, Slab, slab_weight
-from policy.contract cimport Policy
+from policy.contract cimport CALL_HIT, Policy
 from policy.lru cimport lru_reserve
 
 cdef enum:
@@ -223,6 +223,7 @@ cdef inline void arc_policy(Policy* p) noexcept nogil:
     p.victim = arc_victim
     p.insert = arc_insert
     p.hit = arc_hit
+    p.on_hit = CALL_HIT
     p.update = arc_hit
     p.reweigh = arc_reweigh
     p.remove = arc_remove

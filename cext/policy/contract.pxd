@@ -26,6 +26,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from core.slab cimport Slab
 
 
+cdef enum:                 # what a hit asks of the policy
+    CALL_HIT               # its verb
+    MOVE_FRONT             # no more than moving the entry to the front of list 0
+    NOTHING
+
+
 cdef struct Policy:
     size_t state_size      # bytes of zeroed memory that init gets as its state
     int (*init)(void* state, Slab* slab, double capacity) noexcept nogil       # 0, or -1: no memory
@@ -40,6 +46,7 @@ cdef struct Policy:
     void (*reweigh)(void* state, Slab* slab, uint32_t e, double old) noexcept nogil  # weight changed from `old`
     void (*remove)(void* state, Slab* slab, uint32_t e, bint evicted) noexcept nogil
     void (*clear)(void* state, Slab* slab) noexcept nogil                      # forget all entries and ghosts
+    uint32_t on_hit        # MOVE_FRONT and NOTHING spare the hot path a call; `hit` must do the same
     uint32_t (*walk)(void* state, Slab* slab, uint32_t e) noexcept nogil
     uint64_t (*rank)(void* state, Slab* slab, uint32_t e) noexcept nogil
     void (*restore)(void* state, Slab* slab, uint32_t e, uint64_t rank) noexcept nogil

@@ -6,7 +6,7 @@ One list, the latest write at its front. A write to a key that is there moves it
 from libc.stdint cimport uint32_t
 
 from core.slab cimport Slab
-from policy.contract cimport Policy
+from policy.contract cimport NOTHING, Policy
 from policy.lru cimport lru_policy
 
 
@@ -17,3 +17,4 @@ cdef inline void fifo_hit(void* state, Slab* slab, uint32_t e) noexcept nogil:
 cdef inline void fifo_policy(Policy* p) noexcept nogil:
     lru_policy(p)          # the same list, but for what a read does
     p.hit = fifo_hit
+    p.on_hit = NOTHING

@@ -14,7 +14,7 @@ from libc.string cimport memset
 
 from core.links cimport list_back, list_init, list_insert_after, list_push_back, list_remove
 from core.slab cimport Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, Slab
-from policy.contract cimport Policy
+from policy.contract cimport CALL_HIT, Policy
 from policy.lru cimport lru_prepare, lru_resize, lru_reweigh, lru_walk
 
 cdef enum:
@@ -220,6 +220,7 @@ cdef inline void lfu_policy(Policy* p) noexcept nogil:
     p.victim = lfu_victim
     p.insert = lfu_insert
     p.hit = lfu_hit
+    p.on_hit = CALL_HIT
     p.update = lfu_hit
     p.reweigh = lru_reweigh
     p.remove = lfu_remove

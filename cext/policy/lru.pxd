@@ -6,7 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from core.links cimport list_back, list_init, list_move_front, list_push_front, list_remove
 from core.slab cimport NIL, Slab
-from policy.contract cimport Policy
+from policy.contract cimport MOVE_FRONT, Policy
 
 cdef enum:
     RECENCY = 0            # sentinel of the one list
@@ -95,6 +95,7 @@ cdef inline void lru_policy(Policy* p) noexcept nogil:
     p.victim = lru_victim
     p.insert = lru_insert
     p.hit = lru_hit
+    p.on_hit = MOVE_FRONT
     p.update = lru_hit
     p.reweigh = lru_reweigh
     p.remove = lru_remove

@@ -7,7 +7,7 @@ gap. Every verb is O(1); the generator is SplitMix64 (Steele, Lea, Flood 2014) w
 from libc.stdint cimport uint32_t, uint64_t
 
 from core.slab cimport NIL, SENTINELS, Slab
-from policy.contract cimport Policy
+from policy.contract cimport NOTHING, Policy
 from policy.lru cimport lru_close, lru_prepare, lru_rank, lru_reserve, lru_resize, lru_reweigh
 
 
@@ -95,6 +95,7 @@ cdef inline void rr_policy(Policy* p) noexcept nogil:
     p.victim = rr_victim
     p.insert = rr_insert
     p.hit = rr_hit
+    p.on_hit = NOTHING
     p.update = rr_hit
     p.reweigh = lru_reweigh
     p.remove = rr_remove

@@ -6,6 +6,7 @@ A workload is an array of dense ids, one a request, and the distinct key objects
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -148,10 +149,6 @@ def load_trace(path: str | Path) -> Workload:
         raise TraceError(f"trace {path} does not exist") from None
     except OSError as error:
         raise TraceError(f"trace {path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, TraceError):
-            raise
-        raise TraceError(f"trace {path} cannot be read: {error}") from error
     if isinstance(keys, list):
         return _from_lines(path, keys)
     if keys.ndim != 1:
@@ -172,16 +169,8 @@ def _from_lines(path: Path, lines: list[str]) -> Workload:
 
 
 def _read(path: Path) -> npt.NDArray[Any] | list[str]:
-    if path.suffix == ".npz":
-        with np.load(path) as arrays:
-            if not hasattr(arrays, "files"):
-                raise TraceError(f"trace {path} is no .npz archive")
-            if "keys" not in arrays.files:
-                named = ", ".join(arrays.files) or "nothing"
-                raise TraceError(f"trace {path} has no array named 'keys' (it has {named})")
-            return np.asarray(arrays["keys"])
-    if path.suffix == ".npy":
-        return np.asarray(np.load(path))
+    if path.suffix in {".npz", ".npy"}:
+        return _read_numpy(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
@@ -189,3 +178,18 @@ def _read(path: Path) -> npt.NDArray[Any] | list[str]:
             f"trace {path} is neither .npz nor .npy nor UTF-8 text with one key a line"
         ) from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def _read_numpy(path: Path) -> npt.NDArray[Any]:
+    # Opened here: NumPy leaves the file of a broken archive to the garbage collector.
+    with path.open("rb") as file:
+        try:
+            found = np.load(file)
+            if isinstance(found, np.ndarray):
+                return found
+            if "keys" in found.files:
+                return np.asarray(found["keys"])
+        except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise TraceError(f"trace {path} cannot be read as NumPy arrays of numbers or text") from error
+    named = ", ".join(found.files) or "nothing"
+    raise TraceError(f"trace {path} has no array named 'keys' (it has {named})")
