@@ -37,6 +37,7 @@ import time
 import types
 from collections.abc import ItemsView, KeysView, Mapping, MutableMapping, ValuesView
 from datetime import timedelta
+from numbers import Real
 from weakref import ref as weakref_ref
 
 from hotset.stats import CacheStats, ReplayResult
@@ -101,10 +102,10 @@ cdef extern from "Python.h":
 
 cdef tuple CAUSES = ("explicit", "replaced", "expired", "size")
 
-cdef enum Path:            # how `get` may look a key up
-    SLOW                   # it must look at the clock, or a subclass reads in its own way
-    DIRECT                 # store_read_same, without a call
-    BY_VERB                # store_read_same, and the policy is told
+cdef enum Path:            # how the hot entry points may look a key up
+    SLOW                   # with care for all that may be: another clock, idle time, a subclass that reads in its own way
+    LEAF                   # store_read_same, as a leaf
+    QUICK                  # store_read_same, with the clock and the policy's verb
 
 cdef enum Clock:
     NO_CLOCK               # nothing can expire
@@ -147,7 +148,7 @@ cdef double seconds_of(object life) except? -1:
 cdef int check_life(str name, object life) except -1:
     if life is None:
         return 0
-    if not isinstance(life, timedelta) and (isinstance(life, bool) or not hasattr(life, "__float__")):
+    if not isinstance(life, (Real, timedelta)):
         raise TypeError(f"{name} must be a number, a timedelta or None, got {life!r}")
     if not seconds_of(life) > 0:
         raise ValueError(f"{name} must be positive, got {life!r}")
@@ -155,13 +156,14 @@ cdef int check_life(str name, object life) except -1:
 
 
 cdef double as_bound(object maxsize) except -1:
-    if isinstance(maxsize, bool) or not isinstance(maxsize, (int, float)):
-        try:
-            bound = float(maxsize)
-        except (TypeError, ValueError):
-            raise TypeError(f"maxsize must be a number (math.inf for no bound), got {maxsize!r}") from None
-    else:
-        bound = float(maxsize) if maxsize < 1 << 1000 else math.inf
+    """maxsize as a double, infinite where it is too large for one."""
+    cdef double bound
+    if not isinstance(maxsize, Real):
+        raise TypeError(f"maxsize must be a number (math.inf for no bound), got {maxsize!r}")
+    try:
+        bound = maxsize
+    except OverflowError:
+        bound = HOTSET_NEVER if maxsize > 0 else -1.0
     if not bound >= 0:
         raise ValueError(f"maxsize must be non-negative, got {maxsize!r}")
     return bound
@@ -303,10 +305,9 @@ cdef class Cache:
         self.own_setitem = cls.__setitem__ is not Cache.__setitem__
         self.own_delitem = cls.__delitem__ is not Cache.__delitem__
         self.own_missing = cls.__missing__ is not Cache.__missing__
-        if self.own_getitem:
-            self.path = SLOW
-        else:
-            self.path = BY_VERB if self.store.policy.on_hit == CALL_HIT else DIRECT
+        self.path = SLOW if self.own_getitem else QUICK if self.store.policy.on_hit == CALL_HIT else LEAF
+        if getsizeof is not None and cls.getsizeof is not Cache.getsizeof:
+            self.getsizeof = getsizeof          # goes before the subclass's method, as in cachetools
         if min(self.ttl_, self.store.idle) < HOTSET_NEVER:
             self.start_clock(min(self.ttl_, self.store.idle))
         return 0
@@ -325,13 +326,16 @@ cdef class Cache:
 
     cdef int start_clock(self, double life) except -1:
         """From now on something may expire; `life` is the shortest known."""
-        self.path = SLOW
         if self.timer_ is not MONOTONIC:
             self.clock = CALLABLE
         elif life < PRECISE_BELOW or self.clock == PRECISE:
             self.clock = PRECISE
         else:
             self.clock = COARSE
+        if self.clock != COARSE or self.store.idle < HOTSET_NEVER:
+            self.path = SLOW
+        elif self.path == LEAF:
+            self.path = QUICK
         return 0
 
     cdef inline int now(self, double* t) except -1:
@@ -573,6 +577,7 @@ cdef class Cache:
         """Let an overridden popitem make the room that a write needs, as subclasses of cachetools' caches expect."""
         cdef Store* s = &self.store
         cdef uint32_t e, used
+        cdef uint64_t version
         cdef bint fits
         while True:
             hotset_lock(&s.lock)
@@ -580,6 +585,7 @@ cdef class Cache:
                 return -1
             fits = s.weight + weight - (slab_weight(&s.slab, e) if e != NIL else 0.0) <= s.limit
             used = s.index.used
+            version = s.version
             hotset_unlock(&s.lock)
             if fits or used == 0:
                 return 0
@@ -588,7 +594,7 @@ cdef class Cache:
                 self.popitem()
             finally:
                 self.making_room = False
-            if s.index.used == used:
+            if s.version == version:
                 raise RuntimeError(f"{type(self).__name__}.popitem() removed nothing, so there is no room for {key!r}")
 
     cdef PyObject* take(self, PyObject* key, uint32_t cause) except? NULL:
@@ -630,6 +636,8 @@ cdef class Cache:
         """
         cdef Store* s = &self.store
         cdef Py_ssize_t n = 0, room, wanted = PY_SSIZE_T_MAX if most is None else most
+        if wanted < 0:
+            raise ValueError(f"n must be non-negative, got {most!r}")
         cdef Picked* picked
         cdef uint32_t e = NIL
         cdef double t
@@ -718,6 +726,27 @@ cdef class Cache:
                 raise
             self.write(key, flight.value, ttl, SET, flight)
             return flight.value
+        finally:
+            if self.flights.get(key) is flight:
+                self.flights.pop(key, None)
+            flight.event.set()
+
+    def _open_flight(self, key, /):
+        """For loads in an event loop: the flight of a key, which _close_flight ends; None if the key has one already."""
+        cdef Flight flight = Flight()
+        with cython.critical_section(self):
+            if self.flights is None:
+                self.flights = {}
+        return flight if self.flights.setdefault(key, flight) is flight else None
+
+    def _close_flight(self, key, Flight flight, value=MISSING, /):
+        """End a flight: store its value if nothing has fenced it. Without a value, who waits for it loads instead."""
+        try:
+            if value is MISSING:
+                flight.abandoned = True
+            else:
+                flight.value = value
+                self.write(key, value, None, SET, flight)
         finally:
             if self.flights.get(key) is flight:
                 self.flights.pop(key, None)
@@ -941,8 +970,11 @@ cdef class Cache:
     def clear(self):
         """Remove all entries, and forget what the policy has learnt."""
         cdef Grave grave = [NIL, NIL]
+        cdef double t
         self.fence_all()
+        self.now(&t)
         hotset_lock(&self.store.lock)
+        store_bury_due(&self.store, t, True, &grave)
         store_bury_all(&self.store, &grave)
         hotset_unlock(&self.store.lock)
         self.drop(&grave)
@@ -1041,14 +1073,14 @@ cdef class Cache:
 
     # ---- looking inside ----
 
-    def coldest(self, n=None, /):
+    def coldest(self, n=None):
         """The (key, value) pairs that the policy would evict first, the next victim at the front; all, or n of them.
 
         No use of them. In random replacement the order means nothing. O(n).
         """
         return self.snapshot(False, n, False)
 
-    def hottest(self, n=None, /):
+    def hottest(self, n=None):
         """The (key, value) pairs that the policy would evict last, the hottest at the front; all, or n of them.
 
         No use of them. O(len).
@@ -1196,7 +1228,7 @@ cdef class Cache:
             "configuration": self.configuration(),
             "entries": self.snapshot(False, None, True),
             "policy": self.store.policy.rank(self.store.state, &self.store.slab, NIL),
-            "attributes": getattr(self, "__dict__", None),
+            "attributes": object.__getstate__(self),
         }
         return copyreg.__newobj__, (type(self),), state
 
@@ -1205,8 +1237,12 @@ cdef class Cache:
         cdef double t, life, weight
         cdef uint64_t rank
         self.configure_from(state["configuration"])
-        if state["attributes"]:
-            self.__dict__.update(state["attributes"])
+        attributes = state["attributes"]
+        slots = None
+        if isinstance(attributes, tuple):
+            attributes, slots = attributes
+        for name, value in (*(attributes or {}).items(), *(slots or {}).items()):
+            setattr(self, name, value)
         for key, value, weight, life, rank in state["entries"]:
             if life < HOTSET_NEVER:
                 self.start_clock(life)
@@ -1399,8 +1435,7 @@ cdef class RRCache(Cache):
     cdef int choose(self, object choice) except -1:
         self.choice_ = choice
         rr_seed(self.store.state, random.getrandbits(64))
-        if choice is not random.choice:
-            self.own_popitem = True
+        self.own_popitem = choice is not random.choice or type(self).popitem is not RRCache.popitem
         return 0
 
     @property
@@ -1444,7 +1479,11 @@ cdef class TLRUCache(LRUCache):
         if not callable(ttu):
             raise TypeError(f"ttu must be callable, got {ttu!r}")
         self.configure(maxsize, getsizeof, ttl, tti, on_evict, timer)
+        self.set_ttu(ttu)
+
+    cdef int set_ttu(self, object ttu) except -1:
         self.ttu_ = ttu
+        return self.start_clock(HOTSET_NEVER)
 
     @property
     def ttu(self):
@@ -1456,8 +1495,7 @@ cdef class TLRUCache(LRUCache):
 
     cdef int configure_from(self, dict given) except -1:
         Cache.configure_from(self, given)
-        self.ttu_ = given["ttu"]
-        return 0
+        return self.set_ttu(given["ttu"])
 
 
 # ---- memoizing ----
@@ -1476,6 +1514,8 @@ cdef class Memo:
     cdef object __weakref__
 
     def __init__(self, function, make_store, *, typed=False, key=None, shared=True):
+        if not callable(function):
+            raise TypeError(f"the function to memoize must be callable, got {function!r}")
         self.vectorcall = <vectorcallfunc>memo_call
         self.function = function
         self.make_store = make_store
@@ -1487,7 +1527,9 @@ cdef class Memo:
         functools.update_wrapper(self, function)
 
     def __get__(self, instance, owner):
-        return self if instance is None else PyMethod_New(self, instance)
+        if instance is None:
+            return self
+        return PyMethod_New(self, instance) if self.stores is None else BoundMemo(self, instance)
 
     def __set_name__(self, owner, name):
         if self.shared and self.stores is None:
@@ -1518,10 +1560,12 @@ cdef class Memo:
 
     def cache_info(self):
         """Hits, misses, maxsize and current size; for a method, of all instances together."""
+        return self.info(self.all_stores())
+
+    cdef object info(self, list stores):
         cdef Cache store
         hits, misses, currsize = 0, self.misses, 0
-        for each in self.all_stores():
-            store = each
+        for store in stores:
             hits += store.store.count.hits
             misses += store.store.count.misses
             currsize += store.currsize
@@ -1615,6 +1659,40 @@ cdef class Memo:
         result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
         incref(<PyObject*>result)
         return <PyObject*>result
+
+
+cdef class BoundMemo:
+    """A memoized method of one instance, with that instance's results."""
+    cdef readonly Memo __func__
+    cdef readonly object __self__
+    cdef object __weakref__
+
+    def __init__(self, memo, instance):
+        self.__func__ = memo
+        self.__self__ = instance
+
+    def __call__(self, *args, **kwargs):
+        return self.__func__(self.__self__, *args, **kwargs)
+
+    def __getattr__(self, name):
+        return getattr(self.__func__, name)
+
+    def __repr__(self):
+        return f"<bound {self.__func__!r} of {self.__self__!r}>"
+
+    @property
+    def cache(self):
+        """The instance's cache."""
+        return self.__func__.store_of(<PyObject*>self.__self__)
+
+    def cache_info(self):
+        """Hits, misses, maxsize and current size, of this instance."""
+        return self.__func__.info([self.cache])
+
+    def cache_clear(self):
+        """Forget this instance's results and begin to count anew."""
+        self.cache.clear()
+        self.cache.stats(reset=True)
 
 
 cdef inline Py_ssize_t put_item(PyObject* items, Py_ssize_t n, PyObject* item) noexcept:
@@ -1767,9 +1845,13 @@ cdef int cache_traverse(Cache self, visitproc visit, void* arg) noexcept:
 
 cdef int cache_clear(Cache self) noexcept:
     """tp_clear: gives up keys and values first, while the fields are there still; the listener is not told."""
+    cdef Grave grave = [NIL, NIL]
     self.on_evict_ = None
     self.flights = None
-    Cache.clear(self)
+    hotset_lock(&self.store.lock)
+    store_bury_all(&self.store, &grave)
+    hotset_unlock(&self.store.lock)
+    self.drop(&grave)
     return clear_fields(<PyObject*>self)
 
 
@@ -1779,8 +1861,8 @@ ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, PyObject* const*, Py_s
 
 # What the hot entry points call for all that is not the commonest case. By pointer, so that the compiler can neither
 # inline it there nor needs a frame for it, and NULL with an error set passes through as it is.
-cdef cache_function get_by_verb, get_slowly
-cdef memo_function call_by_verb, call_slowly
+cdef cache_function get_quickly, get_slowly
+cdef memo_function call_quickly, call_slowly
 cdef memo_filler fill
 
 
@@ -1789,28 +1871,28 @@ cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, Py
     cdef PyObject* value
     cdef Py_hash_t hash
     cdef int status
-    if self.path == DIRECT and kwnames == NULL and <size_t>(nargs - 1) < 2:
+    if self.path == LEAF and kwnames == NULL and <size_t>(nargs - 1) < 2:
         hash = hotset_known_hash(args[0])
         if HOTSET_LIKELY(hash != -1):
-            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, False)
+            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, True)
             if HOTSET_LIKELY(status > 0):
                 return value
             if status == 0:
                 value = args[1] if nargs == 2 else <PyObject*>None
                 incref(value)
                 return value
-    return get_by_verb(self, args, nargs, kwnames)
+    return get_quickly(self, args, nargs, kwnames)
 
 
-cdef PyObject* cache_get_by_verb(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """cache_get for policies that must be told of a hit."""
+cdef PyObject* cache_get_quickly(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """cache_get for policies that must be told of a hit and for entries that can expire."""
     cdef PyObject* value
     cdef Py_hash_t hash
     cdef int status
-    if self.path == BY_VERB and kwnames == NULL and <size_t>(nargs - 1) < 2:
+    if self.path == QUICK and kwnames == NULL and <size_t>(nargs - 1) < 2:
         hash = hotset_known_hash(args[0])
         if HOTSET_LIKELY(hash != -1):
-            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, True)
+            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, False)
             if HOTSET_LIKELY(status > 0):
                 return value
             if status == 0:
@@ -1826,7 +1908,23 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
     cdef Py_hash_t hash
     cdef int status
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
-    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and self.store.path == DIRECT):
+    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and self.store.path == LEAF):
+        hash = hotset_known_hash(args[0])
+        if HOTSET_LIKELY(hash != -1):
+            status = store_read_same(&self.store.store, args[0], hotset_mix(hash), &value, True)
+            if HOTSET_LIKELY(status > 0):
+                return value
+            if status == 0:
+                return fill(self, self.store, args[0], args, nargs, kwnames)
+    return call_quickly(self, args, nargs, kwnames)
+
+
+cdef PyObject* memo_call_quickly(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """memo_call for the other policies and for stores where results can expire."""
+    cdef PyObject* value
+    cdef Py_hash_t hash
+    cdef int status
+    if kwnames == NULL and nargs == 1 and self.plain and self.store.path == QUICK:
         hash = hotset_known_hash(args[0])
         if HOTSET_LIKELY(hash != -1):
             status = store_read_same(&self.store.store, args[0], hotset_mix(hash), &value, False)
@@ -1834,19 +1932,6 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
                 return value
             if status == 0:
                 return fill(self, self.store, args[0], args, nargs, kwnames)
-    return call_by_verb(self, args, nargs, kwnames)
-
-
-cdef PyObject* memo_call_by_verb(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """memo_call for the other policies and for stores where results can expire."""
-    cdef PyObject* value
-    cdef int status
-    if kwnames == NULL and nargs == 1 and self.plain and (PyUnicode_CheckExact(args[0]) or PyLong_CheckExact(args[0])):
-        status = self.store.read_known(args[0], &value)
-        if HOTSET_LIKELY(status > 0):
-            return value
-        if status == 0:
-            return fill(self, self.store, args[0], args, nargs, kwnames)
     return call_slowly(self, args, nargs, kwnames)
 
 
@@ -1866,13 +1951,13 @@ cdef int install(type cls) except -1:
 
 
 cdef int install_all() except -1:
-    global traverse_fields, clear_fields, get_by_verb, get_slowly, call_by_verb, call_slowly, fill
+    global traverse_fields, clear_fields, get_quickly, get_slowly, call_quickly, call_slowly, fill
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
     cdef Cache cache = LRUCache.__new__(LRUCache)
-    get_by_verb = cache_get_by_verb
+    get_quickly = cache_get_quickly
     get_slowly = <cache_function>cache.get_slowly
-    call_by_verb = memo_call_by_verb
+    call_quickly = memo_call_quickly
     call_slowly = <memo_function>memo.call
     fill = <memo_filler>memo.fill
     traverse_fields = slots.tp_traverse

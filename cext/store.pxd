@@ -25,7 +25,7 @@ from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRea
                         slab_full, slab_grow, slab_init, slab_release, slab_take, slab_weight)
 from core.wheel cimport (BUCKETS, Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
                          wheel_reserve, wheel_set, wheel_start, wheel_validate)
-from policy.contract cimport MOVE_FRONT, Policy
+from policy.contract cimport CALL_HIT, MOVE_FRONT, Policy
 
 cdef extern from "compat.h" nogil:
     ctypedef struct hotset_mutex:
@@ -34,6 +34,7 @@ cdef extern from "compat.h" nogil:
     void hotset_unlock(hotset_mutex* m)
     void hotset_prefetch(const void* p)
     double HOTSET_NEVER
+    double hotset_clock_coarse()
     int hotset_keys_equal(PyObject* a, PyObject* b)
 
 cdef extern from "Python.h":
@@ -204,6 +205,7 @@ cdef inline void grave_add(Store* s, Grave* grave, uint32_t e, uint32_t cause) n
     entry.key = <void*>(<size_t>entry.key | BURIED)
     entry.next = NIL
     entry.mark = cause
+    s.slab.live -= 1
     if grave.head == NIL:
         grave.head = e
     else:
@@ -307,7 +309,7 @@ cdef inline int store_reserve(Store* s, double now, double deadline) noexcept no
         return -1
     if s.wheel.timers != NULL or min(deadline, s.idle) < HOTSET_NEVER:
         if s.wheel.timers == NULL:
-            wheel_start(&s.wheel, now, min(deadline - now, s.idle))
+            wheel_start(&s.wheel, now)
         if s.idle < HOTSET_NEVER and s.hard_capacity < s.slab.capacity:
             hard = <double*>PyMem_RawRealloc(s.hard, s.slab.capacity * sizeof(double))
             if hard == NULL:
@@ -338,6 +340,7 @@ cdef inline uint32_t store_link(Store* s, void* key, void* value, uint32_t hash,
     if s.slab.weights != NULL:
         s.slab.weights[e] = weight
     index_insert(&s.index, hash, e)
+    s.slab.live += 1
     s.weight += weight
     s.version += 1
     return e
@@ -371,13 +374,14 @@ cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, P
     return 0
 
 
-cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, bint verb) noexcept nogil:
+cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, bint leaf) noexcept nogil:
     """store_read for the commonest case: 1 a hit, 0 a miss, -1 if more has to be looked at, with nothing done.
 
-    The commonest case is a store without timers and a key that is the very object stored, near its home. What is not
-    needed for it is not here: the function is inlined into the few entry points that a program calls millions of times
-    a second, and each register more that it needs costs all of them. `verb` says whether the policy's verb is to be
-    called, which makes a frame necessary; it is a constant where this is inlined. Takes the lock itself.
+    The commonest case is a key that is the very object stored, near its home, in a store that either has no timers or goes by
+    the coarse clock and no idle time. What is not needed for it is not here: the function is inlined into the few entry points
+    that a program calls millions of times a second, and each register more that it needs costs all of them. A `leaf` has
+    no timers and a policy that needs no call, so that no frame is necessary; it is a constant where this is inlined.
+    Takes the lock itself.
     """
     cdef uint32_t mask, position, want, slot, e
     cdef Entry* entries
@@ -403,13 +407,16 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
     if entries[e].key != key:
         hotset_unlock(&s.lock)
         return -1
+    if not leaf and s.wheel.timers != NULL and wheel_deadline(&s.wheel, e) <= hotset_clock_coarse():
+        hotset_unlock(&s.lock)
+        return -1
     value[0] = <PyObject*>entries[e].value
     incref(value[0])
     s.count.hits += 1
-    if verb:
-        s.policy.hit(s.state, &s.slab, e)
-    elif s.policy.on_hit == MOVE_FRONT:
+    if s.policy.on_hit == MOVE_FRONT:
         list_move_front(entries, 0, e)
+    elif not leaf and s.policy.on_hit == CALL_HIT:
+        s.policy.hit(s.state, &s.slab, e)
     hotset_unlock(&s.lock)
     return 1
 

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """Ghost lists: two recency lists of keys that were evicted lately, by their 32-bit hash alone.
 
 A ghost holds no key and no value, so it keeps nothing of the user's alive. Two keys with the same hash share

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """Hash index: an open-addressing table of 32-bit slots over records that live elsewhere.
 
 A slot holds the record's number, its distance from the slot where its hash would put it, and as many bits of the

@@ -41,7 +41,7 @@ cdef struct Slab:
     uint32_t capacity      # slots allocated
     uint32_t top           # slots ever used
     uint32_t free          # head of the free chain, NIL if empty
-    uint32_t live          # entries handed out and not released
+    uint32_t live          # entries that are linked; who links and unlinks them keeps count
 
 
 cdef inline int slab_init(Slab* slab, bint weighted) noexcept nogil:
@@ -98,7 +98,6 @@ cdef inline uint32_t slab_take(Slab* slab) noexcept nogil:
     else:
         e = slab.top
         slab.top += 1
-    slab.live += 1
     return e
 
 
@@ -109,7 +108,6 @@ cdef inline void slab_release(Slab* slab, uint32_t e) noexcept nogil:
     entry.value = NULL
     entry.next = slab.free
     slab.free = e
-    slab.live -= 1
 
 
 cdef inline double slab_weight(Slab* slab, uint32_t e) noexcept nogil:

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """Hierarchical timer wheel: which entries are due, without looking at the others.
 
 Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987. Time is cut into ticks. A level has 32 buckets, a bucket of level l
@@ -66,14 +67,11 @@ cdef inline int wheel_reserve(Wheel* w, uint32_t capacity) noexcept nogil:
     return 0
 
 
-cdef inline void wheel_start(Wheel* w, double now, double life) noexcept nogil:
-    """Set the present and the tick of a wheel without timers; `life` is the first entry's."""
+cdef inline void wheel_start(Wheel* w, double now) noexcept nogil:
+    """Set the present and the tick of a wheel without timers."""
     w.origin = now
     w.tick = 0
     w.scale = 1024.0
-    # Lives of over two years look like a timer that does not count seconds: keep them within the levels.
-    while life < HOTSET_NEVER and life * w.scale > 68719476736.0:
-        w.scale *= 0.5
 
 
 cdef inline void wheel_close(Wheel* w) noexcept nogil:
@@ -135,7 +133,7 @@ cdef inline void wheel_put_off(Wheel* w, uint32_t e, double deadline) noexcept n
 
 
 cdef inline void wheel_rebase(Wheel* w, double now) noexcept nogil:
-    """Begin to count ticks at `now`: after 17 years, or when the timer was set back. O(slots)."""
+    """Begin to count ticks at `now`, when they have run out or the timer was set back. O(slots)."""
     cdef uint32_t i
     w.origin = now
     w.tick = 0
@@ -186,7 +184,12 @@ cdef inline uint32_t wheel_due(Wheel* w, double now, bint exact) noexcept nogil:
     cdef double present = floor((now - w.origin) * w.scale) + exact
     cdef int64_t target, start
     cdef uint32_t level, bucket, t, after
-    if present > <double>REBASE_TICK or (exact and present + 1 < <double>w.tick):
+    if present > <double>REBASE_TICK:
+        # 17 years, or half a second of a timer that counts nanoseconds: then 1024 of its units to a tick do, and so on.
+        w.scale *= 1.0 / 1024
+        wheel_rebase(w, now)
+        present = exact
+    elif exact and present + 1 < <double>w.tick:
         wheel_rebase(w, now)
         present = exact
     if present < <double>w.tick:

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """ARC: balances recency and frequency by what it would have hit had it kept more of either.
 
 Megiddo and Modha, "ARC: A Self-Tuning, Low Overhead Replacement Cache", FAST 2003. T1 holds entries used once lately, T2 those

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """Random replacement: evicts an entry picked at random.
 
 Slot p of the slab holds, in its ``prev``, the entry at place p of a dense array; ``mark`` is an entry's place. The

@@ -23,15 +23,16 @@ of a list. Targets are reached by at most ``MOVES`` moves a request, so a list c
 The window's target climbs. A sample is ``SAMPLE_USES`` requests an entry. At the end of one in which something was
 evicted, hits per unit of weight are compared between the window and probation, which is the main space's margin:
 what main would lose or gain first. The window's own margin is its tail, whose hits are few against its front's, so the
-window's density counts a ``DISCOUNT``-th. The target is multiplied by the cube root of the ratio, within a half and two.
-Both densities come from one sample, so a change of load from one sample to the next does not mislead, and there is
+window's density counts a ``DISCOUNT``-th. The target is multiplied by the cube root of the ratio, within a half and
+two. Both densities come from one sample, so a change of load from one sample to the next does not mislead, and there is
 no direction to remember.
 
 Frequencies are halved every ``AGE_SAMPLES`` samples. The sketch is first allocated when the cache is half full, for the
-number of entries that a full one will hold; before, nothing can be evicted soon, and a cache that never fills
-(or has no bound) pays nothing and is an LRU. It doubles if the entries become more.
+number of entries that a full one will hold; before, no eviction is near, and a cache that stays emptier or has no
+bound pays for no sketch. Should the entries become more (lighter ones, a larger bound), the sketch doubles.
 
-Cost: O(1) a verb, one cache line more than LRU on a hit; 10.7 bytes an entry for the sketch (none below half full).
+Cost: O(1) a verb, one cache line more than LRU on a hit; the sketch's 10.7 bytes an entry, up to twice that after a
+doubling, none below half full.
 
 References: Einziger, Friedman and Manes, "TinyLFU: a highly efficient cache admission policy" (ACM ToS, 2017);
 Einziger, Eytan, Friedman and Manes, "Adaptive software cache management" (Middleware 2018).
@@ -42,17 +43,17 @@ Differs from the papers:
   the other, and moves by a fixed step. Measured better on the mean of 97 trace cells, and quicker to settle.
 - The window grows by evicting from main as new entries come and shrinks by moving its tail to probation; nothing is
   moved at the time of the decision, so adaptation has no pause.
-- A candidate of at least ``FLOOD_FREQUENCY`` that has lost is admitted once in ``FLOOD_ODDS``. Keys that are made to collide
-  with a popular key would otherwise keep a dead victim in place for good. The choice is a fixed pseudo-random
+- A candidate of at least ``FLOOD_FREQUENCY`` that has lost is admitted once in ``FLOOD_ODDS``. Keys that are made to
+  collide with a popular key would otherwise keep a dead victim in place for good. The choice is a fixed pseudo-random
   sequence: the same requests give the same victims.
 """
 from libc.math cimport INFINITY, cbrt, floor
 from libc.stdint cimport uint32_t, uint64_t
 
 from core.links cimport list_back, list_init, list_move_front, list_push_front, list_remove
-from core.sketch cimport (BLOCK_ENTRIES, MAX_FREQUENCY, Sketch, sketch_age, sketch_allocate, sketch_blocks, sketch_close,
-                          sketch_double, sketch_estimate, sketch_increment, sketch_prefetch, sketch_raise)
-from core.slab cimport NIL, Entry, Slab, slab_weight
+from core.sketch cimport (BLOCK_ENTRIES, MAX_FREQUENCY, Sketch, sketch_age, sketch_allocate, sketch_blocks,
+                          sketch_close, sketch_double, sketch_estimate, sketch_increment, sketch_prefetch, sketch_raise)
+from core.slab cimport NIL, Slab, slab_weight
 from policy.contract cimport CALL_HIT, Policy
 
 cdef enum:
@@ -260,7 +261,7 @@ cdef inline void wtinylfu_insert(void* state, Slab* slab, uint32_t e) noexcept n
     sketch_increment(&s.sketch, slab.entries[e].hash)
     wtinylfu_enter(s, slab, e, WINDOW)
     wtinylfu_spill(s, slab)
-    if s.sketch.count > CACHED_BLOCKS:      # the next contest's; -10 to -20 % on misses at 100,000 entries
+    if s.sketch.count > CACHED_BLOCKS:      # the next contest's two frequencies would miss every cache
         sketch_prefetch(&s.sketch, slab.entries[list_back(slab.entries, WINDOW)].hash)
         sketch_prefetch(&s.sketch, slab.entries[list_back(slab.entries, PROBATION)].hash)
     s.countdown -= 1
@@ -333,7 +334,7 @@ cdef inline void wtinylfu_restore(void* state, Slab* slab, uint32_t e, uint64_t 
 
 
 cdef inline bint wtinylfu_validate(void* state, Slab* slab) noexcept nogil:
-    """Each ring is doubly linked, its entries know it and weigh what is said; together they hold each live entry once."""
+    """Each ring is doubly linked, its entries know it and weigh what is said; each live entry is in one of them."""
     cdef WTinyLFU* s = <WTinyLFU*>state
     cdef uint32_t region, e, before, n = 0
     cdef double weight

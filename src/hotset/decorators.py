@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
+import math
 import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from hotset._engine import LRUCache, Memo, policy_class
+from hotset.coroutines import AsyncMemo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -57,7 +57,7 @@ def cache(function: Callable[..., Any], /) -> Any:
 
 
 def cached(  # noqa: PLR0913 - one place for what a cache can do
-    maxsize: float | Callable[..., Any] = 128,
+    maxsize: float | Callable[..., Any] | None = 128,
     policy: str = "lru",
     ttl: float | timedelta | None = None,
     typed: bool = False,  # noqa: FBT001, FBT002 - the place that functools.lru_cache's users know
@@ -80,7 +80,7 @@ def cached(  # noqa: PLR0913 - one place for what a cache can do
     loop; it goes on when the caller that began it is cancelled, unless all who wait for it are.
 
     maxsize, policy, ttl, tti, getsizeof, on_evict, timer
-        as for the cache classes; policy is one of lru, lfu, arc, tinylfu, fifo, rr.
+        as for the cache classes; policy is one of lru, lfu, arc, tinylfu, fifo, rr; maxsize None is no bound.
     typed
         keep results for arguments of different types apart, such as 3 and 3.0.
     key
@@ -113,9 +113,10 @@ def cached(  # noqa: PLR0913 - one place for what a cache can do
     else:
         store_class = policy_class(policy)
         bound = maxsize
+        limit = math.inf if maxsize is None else maxsize
 
         def make() -> Cache[Any, Any]:
-            return store_class(maxsize, getsizeof=getsizeof, ttl=ttl, tti=tti, on_evict=on_evict, timer=timer)
+            return store_class(limit, getsizeof=getsizeof, ttl=ttl, tti=tti, on_evict=on_evict, timer=timer)
 
         make()  # a wrong argument is told of where it stands
 
@@ -126,7 +127,6 @@ def cached(  # noqa: PLR0913 - one place for what a cache can do
             msg = f"cached() decorates functions, got {function!r}"
             raise TypeError(msg)
         if inspect.iscoroutinefunction(function):
-            return AsyncMemo  # TODO
             return AsyncMemo(function, make, parameters, typed=typed, key=key)
         memo = Memo(function, make, typed=typed, key=key, shared=True)
         memo.cache_parameters = lambda: dict(parameters)

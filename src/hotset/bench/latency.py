@@ -127,8 +127,7 @@ def latency(
             samples[client.name]["get"].append(_spread(times[reads]))
             samples[client.name]["set"].append(_spread(times[~reads]))
     return {
-        name: {kind: _median(rows, counts[kind]) for kind, rows in by_kind.items()}
-        for name, by_kind in samples.items()
+        name: {kind: _median(rows, counts[kind]) for kind, rows in by_kind.items()} for name, by_kind in samples.items()
     }
 
 

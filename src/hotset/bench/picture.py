@@ -70,9 +70,7 @@ def _compose(form: ShortForm) -> Figure:
         ("Read-through, ns a request", lambda one: one.read_through.median if one.read_through else None),
     ]
     if memory:
-        columns.append(
-            ("Resident memory, bytes an entry", lambda one: one.footprint.worst if one.footprint else None)
-        )
+        columns.append(("Resident memory, bytes an entry", lambda one: one.footprint.worst if one.footprint else None))
     for number, (title, value) in enumerate(columns):
         axes = box(left + number * (width + gap), bars_bottom, width, bars_inches)
         _bars(axes, form, places, lines, title, value)
@@ -163,9 +161,7 @@ def _bars(
             bbox=_PAPER,
             zorder=5,
         )
-        axes.annotate(
-            times, (1, 0.5), xycoords=label, va="center", fontsize=7.5, color=_QUIET, bbox=_PAPER, zorder=5
-        )
+        axes.annotate(times, (1, 0.5), xycoords=label, va="center", fontsize=7.5, color=_QUIET, bbox=_PAPER, zorder=5)
     axes.axvline(base, color=_DICT, linewidth=0.9, linestyle=(0, (4, 3)), zorder=4)
     axes.set_xlim(0, limit * 1.27)
     axes.set_ylim(lines - 0.2, -0.7)
@@ -176,9 +172,7 @@ def _bars(
         axes.spines[side].set_visible(False)
 
 
-def _names(
-    axes: Axes, standings: Sequence[Standing], places: dict[str, float], headings: dict[str, float]
-) -> None:
+def _names(axes: Axes, standings: Sequence[Standing], places: dict[str, float], headings: dict[str, float]) -> None:
     across = axes.get_yaxis_transform()
     for standing in standings:
         axes.text(
@@ -208,9 +202,7 @@ def _curves(axes: Axes, form: ShortForm) -> None:
     ends: list[tuple[float, str, str]] = []
     for policy, ratios in form.curves.items():
         percent = [100 * ratio for ratio in ratios]
-        axes.plot(
-            form.capacities, percent, color=_COLOURS[policy], linewidth=2.0, zorder=3, solid_capstyle="round"
-        )
+        axes.plot(form.capacities, percent, color=_COLOURS[policy], linewidth=2.0, zorder=3, solid_capstyle="round")
         at = form.capacities.index(form.plan.capacity)
         axes.plot([form.plan.capacity], [percent[at]], "o", color=_COLOURS[policy], markersize=5, zorder=4)
         ends.append((percent[at], f"{_NAMES[policy]}  {percent[at]:.1f} %", _COLOURS[policy]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import statistics
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import numpy as np
 
 import hotset
 from hotset.bench.bars import Verdict
+from hotset.bench.timing import CLOCKS
 from hotset.bench.workloads import zipf
 
 if TYPE_CHECKING:
@@ -62,12 +62,10 @@ def _rounds(sizes: Sizes) -> int:
     return max(2, sizes.rounds // 2 + 1)
 
 
-def speed(
-    sizes: Sizes, seed: int, policies: tuple[str, ...] = POLICIES, advance: Advance | None = None
-) -> list[ReplayFigure]:
+def speed(sizes: Sizes, seed: int, advance: Advance | None = None, clock: str = "wall") -> list[ReplayFigure]:
     """Time every policy at every capacity, in random order, each round on a trace of its own."""
-    order = random.Random(seed)
-    cells = [(policy, capacity) for policy in policies for capacity in capacities(sizes)]
+    order, now = random.Random(seed), CLOCKS[clock]
+    cells = [(policy, capacity) for policy in POLICIES for capacity in capacities(sizes)]
     times: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
     ratios: dict[tuple[str, int], float] = {}
     for number in range(_rounds(sizes)):
@@ -76,9 +74,9 @@ def speed(
             policy, capacity = cell
             if advance is not None:
                 advance(f"replay {policy} at {capacity:,}")
-            start = time.perf_counter_ns()
+            start = now()
             found = hotset.replay(policy, capacity, keys)
-            times[cell].append((time.perf_counter_ns() - start) / len(keys))
+            times[cell].append((now() - start) / len(keys))
             ratios[cell] = found.hits / found.requests
     return [ReplayFigure(*cell, statistics.median(times[cell]), ratios[cell]) for cell in cells]
 

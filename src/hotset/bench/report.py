@@ -67,9 +67,7 @@ def progress(total: int) -> Iterator[Advance]:
         yield advance
 
 
-def heading(
-    out: Console, machine: Mapping[str, str], found: Mapping[str, str], missing: Mapping[str, str]
-) -> None:
+def heading(out: Console, machine: Mapping[str, str], found: Mapping[str, str], missing: Mapping[str, str]) -> None:
     """Print machine, versions and the rivals that are left out."""
     out.print(
         f"[bold]Machine[/]   {escape(machine['processor'])}, {machine['cores']} cores, "
@@ -96,10 +94,8 @@ def short_form(out: Console, form: ShortForm) -> None:
     heading(out, form.machine, form.versions, form.missing)
     work = form.workload
     described = f"{len(work.ids):,} requests, {len(work.distinct):,} distinct keys"
-    out.print(
-        f"[bold]Workload[/]  {escape(work.name)}: {described}, capacity {form.plan.capacity:,}, seed {form.plan.seed}",
-        highlight=False,
-    )
+    settings = f"capacity {form.plan.capacity:,}, seed {form.plan.seed}"
+    out.print(f"[bold]Workload[/]  {escape(work.name)}: {described}, {settings}", highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("cache", no_wrap=True)
     table.add_column("policy", no_wrap=True)
@@ -131,11 +127,10 @@ def short_form(out: Console, form: ShortForm) -> None:
         f"hit: get of a str key, {form.plan.sizes.hot:,} hot keys of {form.plan.sizes.capacity:,}.",
         "read-through: get, and set on a miss, from a cold start.",
         "dict never evicts: it is unbounded, and its hit ratio is the most any cache can reach.",
-        (
-            f"ns are medians of {form.plan.rounds} rounds in random order, the loop included; "
-            f"the rounds differ by {spread_percent(figures):.0f} % (median)."
-        ),
     ]
+    if form.plan.rounds > 1:
+        spread = f"the rounds differ by {spread_percent(figures):.0f} % (median)"
+        notes.append(f"ns are medians of {form.plan.rounds} rounds in random order, the loop included; {spread}.")
     if form.plan.memory_entries:
         notes.append(
             f"bytes/entry: growth of resident memory at {form.plan.memory_entries:,} int keys, keys and "
@@ -166,7 +161,7 @@ def result(out: Console, found: Result) -> None:
 def verdicts(out: Console, found: Sequence[Verdict]) -> None:
     """Print the bars with what was measured."""
     for verdict in found:
-        measured = "" if verdict.value is None else f": {verdict.value:.3g}"
+        measured = "" if verdict.value is None else f": {verdict.value:.4g}"
         out.print(
             f"  [{_STYLE[verdict.outcome]}]{verdict.outcome:<7}[/] "
             f"{escape(verdict.entrant)} {escape(verdict.limit)}{measured}",
@@ -192,9 +187,7 @@ def replay_table(out: Console, figures: Sequence[ReplayFigure], sizes: Sizes) ->
     table = _table("policy", [f"at {capacity:,}" for capacity in shown])
     for policy in dict.fromkeys(figure.policy for figure in figures):
         row = {figure.capacity: figure for figure in figures if figure.policy == policy}
-        cells = [
-            f"{row[capacity].millions:.1f} M/s  {row[capacity].nanoseconds:.1f} ns" for capacity in shown
-        ]
+        cells = [f"{row[capacity].millions:.1f} M/s  {row[capacity].nanoseconds:.1f} ns" for capacity in shown]
         table.add_row(policy, *cells)
     out.print()
     title = f"{sizes.replay:,} requests of zipf(1.0) over {sizes.universe:,} keys, by capacity"
@@ -219,9 +212,7 @@ def memory_table(out: Console, figures: Mapping[str, Footprint | str], entries: 
             out.print(f"{name}: {reason}", highlight=False, markup=False)
 
 
-def latency_table(
-    out: Console, spreads: Mapping[str, Mapping[str, Spread]], capacity: int, clock_ns: float
-) -> None:
+def latency_table(out: Console, spreads: Mapping[str, Mapping[str, Spread]], capacity: int, clock_ns: float) -> None:
     """Print percentiles of reads and of writes."""
     for kind, meaning in (("get", "reads, zipf(1.0)"), ("set", "overwrites and sets of new keys")):
         table = _table("contestant", ["p50 ns", "p99 ns", "p99.9 ns", "max us"])
@@ -236,9 +227,7 @@ def latency_table(
                 style=_style(name),
             )
         out.print()
-        out.print(
-            f"[bold]{kind}[/]  {meaning}; capacity {capacity:,}, the cache starts empty", highlight=False
-        )
+        out.print(f"[bold]{kind}[/]  {meaning}; capacity {capacity:,}, the cache starts empty", highlight=False)
         out.print(table)
     out.print(
         f"Each figure includes one reading of the clock: {clock_ns:.0f} ns here.",
@@ -275,9 +264,7 @@ def summary(out: Console, found: Sequence[Verdict], *, full: bool) -> None:
     told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _STYLE if counts[outcome])
     out.print(f"[bold]Bars[/]  {told or 'none'}", highlight=False)
     if not full:
-        out.print(
-            "The bars are meant for the full size; this run was smaller.", style="yellow", highlight=False
-        )
+        out.print("The bars are meant for the full size; this run was smaller.", style="yellow", highlight=False)
 
 
 def result_dict(found: Result) -> dict[str, Any]:
@@ -286,9 +273,7 @@ def result_dict(found: Result) -> dict[str, Any]:
         "title": found.row.title,
         "unit": found.row.unit,
         "base": found.row.base,
-        "figures": {
-            name: figure.as_dict() | {"ratio": found.ratio(name)} for name, figure in found.figures.items()
-        },
+        "figures": {name: figure.as_dict() | {"ratio": found.ratio(name)} for name, figure in found.figures.items()},
     }
 
 

@@ -85,9 +85,9 @@ class Result:
         return self.figures[name].median / base.median if base else None
 
 
-def run(row: Row, sizes: Sizes, seed: int, advance: Advance | None = None) -> Result:
+def run(row: Row, sizes: Sizes, seed: int, advance: Advance | None = None, clock: str = "wall") -> Result:
     """Race the row's entrants and judge its bars."""
-    figures = timing.race(row.entrants, sizes.rounds, seed, advance)
+    figures = timing.race(row.entrants, sizes.rounds, seed, advance, clock)
     medians = {name: figure.median for name, figure in figures.items()}
     return Result(row, figures, judge(row.bars, medians))
 
@@ -146,9 +146,7 @@ def hit_laps(
         yield functools.partial(loop, get, lap), len(lap)
 
 
-def memo_laps(
-    memoizer: Memoizer, sizes: Sizes, make_keys: MakeKeys, rng: np.random.Generator
-) -> Iterator[Lap]:
+def memo_laps(memoizer: Memoizer, sizes: Sizes, make_keys: MakeKeys, rng: np.random.Generator) -> Iterator[Lap]:
     """Call a memoized function of one argument with a small hot set."""
     keys = make_keys(rng, sizes.capacity)
     call = memoizer.decorate(sizes.capacity)(lambda argument: argument)
@@ -214,9 +212,7 @@ def _get_each(get: Callable[[Any], Any], batches: Sequence[Sequence[Any]]) -> No
             get(key)
 
 
-def batch_laps(
-    client: Client, sizes: Sizes, rng: np.random.Generator, *, bulk: bool, equal: bool
-) -> Iterator[Lap]:
+def batch_laps(client: Client, sizes: Sizes, rng: np.random.Generator, *, bulk: bool, equal: bool) -> Iterator[Lap]:
     """Read batches of keys, in bulk or one by one; no key is read twice."""
     keys = str_keys(rng, sizes.many)
     cache = client.make(sizes.many)
@@ -261,9 +257,7 @@ def _caches(lineup: Lineup, policies: Sequence[str] = ALL_POLICIES) -> list[Clie
 
 
 def _peers(lineup: Lineup, policies: Sequence[str] = ALL_POLICIES) -> tuple[str, ...]:
-    return tuple(
-        client.name for client in _caches(lineup, policies) if client.name != "dict" and not _ours(client)
-    )
+    return tuple(client.name for client in _caches(lineup, policies) if client.name != "dict" and not _ours(client))
 
 
 def _ours(client: Client) -> bool:
@@ -354,16 +348,12 @@ def _get_many(lineup: Lineup, sizes: Sizes, key: str, objects: str, *, equal: bo
     ours = [client for client in lineup.select(MAIN_POLICIES) if _ours(client)]
     base = "loop of dict.get"
     arguments = {"bulk": False, "equal": equal}
-    entrants = [
-        Entrant(base, functools.partial(_bind, batch_laps, lineup.named("dict"), (sizes,), arguments))
-    ]
+    entrants = [Entrant(base, functools.partial(_bind, batch_laps, lineup.named("dict"), (sizes,), arguments))]
     bars = []
     for client in ours:
         name = f"{client.name} get_many"
         entrants.append(
-            Entrant(
-                name, functools.partial(_bind, batch_laps, client, (sizes,), {"bulk": True, "equal": equal})
-            )
+            Entrant(name, functools.partial(_bind, batch_laps, client, (sizes,), {"bulk": True, "equal": equal}))
         )
         bars.append(Bar(name, (base,), 0.35))
     title = f"get_many, batches of {sizes.batch}, {sizes.many:,} entries, str, {objects} key objects, per key"

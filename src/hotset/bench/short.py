@@ -91,8 +91,7 @@ def run(workload: Workload, lineup: Lineup, plan: Plan, advance: Advance) -> Sho
     """Take all figures; every contestant in random order, on fresh objects each time."""
     clients = contestants(lineup, plan.policies)
     standings = {
-        client.name: Standing(client.name, client.policy, client.distribution == "hotset")
-        for client in clients
+        client.name: Standing(client.name, client.policy, client.distribution == "hotset") for client in clients
     }
     capacities = _curve_capacities(len(workload.distinct), plan.capacity)
     curves = {}

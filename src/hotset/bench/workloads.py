@@ -66,9 +66,7 @@ def zipf(keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0)
     return ids
 
 
-def shifting_zipf(
-    keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0, phases: int = 10
-) -> Ids:
+def shifting_zipf(keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0, phases: int = 10) -> Ids:
     """Zipf whose popular keys move on: each phase renames a third of all ids."""
     length = -(-requests // phases)
     ranks = np.minimum(zipf(keys, requests, rng, alpha), keys - 1)
@@ -174,9 +172,7 @@ def _read(path: Path) -> npt.NDArray[Any] | list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise TraceError(
-            f"trace {path} is neither .npz nor .npy nor UTF-8 text with one key a line"
-        ) from None
+        raise TraceError(f"trace {path} is neither .npz nor .npy nor UTF-8 text with one key a line") from None
     return [line.strip() for line in lines if line.strip()]
 
 

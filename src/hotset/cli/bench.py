@@ -38,9 +38,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--trace", type=Path, metavar="FILE", help=".npz with an array `keys`, .npy, or one key a line"
-    )
+    parser.add_argument("--trace", type=Path, metavar="FILE", help=".npz with an array `keys`, .npy, or one key a line")
     parser.add_argument(
         "--requests",
         type=_natural,
@@ -57,9 +55,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         metavar="A,B",
         help=f"out of {','.join(_POLICIES)} (default: the first four)",
     )
-    parser.add_argument(
-        "--rivals", type=_names, metavar="A,B", help='rivals to run, or "none" (default: all)'
-    )
+    parser.add_argument("--rivals", type=_names, metavar="A,B", help='rivals to run, or "none" (default: all)')
     parser.add_argument(
         "--seed",
         type=_natural,

@@ -14,7 +14,7 @@ from hotset.bench.clients._contract import Client, Memoizer, MethodClient, isola
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["RIVALS", "Client", "Lineup", "Memoizer", "MethodClient", "isolated", "lineup"]
+__all__ = ["RIVALS", "Client", "Lineup", "Memoizer", "MethodClient", "choose", "isolated", "lineup"]
 
 # Name on the command line -> module here; the order is that of the reports.
 _MODULES = {
@@ -81,3 +81,10 @@ def lineup(rivals: Collection[str] = RIVALS) -> Lineup:
             loaded.clients += module.CLIENTS
             loaded.memoizers += getattr(module, "MEMOIZERS", [])
     return loaded
+
+
+def choose(text: str) -> Lineup:
+    """Load the rivals named in a list with commas, "all" or "none"; for command lines."""
+    if text == "all":
+        return lineup()
+    return lineup(() if text == "none" else [name.strip() for name in text.split(",")])

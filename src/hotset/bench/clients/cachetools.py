@@ -23,9 +23,7 @@ CLIENTS = [
     ),
 ]
 MEMOIZERS = [
-    Memoizer(
-        "cachetools.cached", lambda n: cachetools.cached(cachetools.LRUCache(n)), distribution="cachetools"
-    ),
+    Memoizer("cachetools.cached", lambda n: cachetools.cached(cachetools.LRUCache(n)), distribution="cachetools"),
     Memoizer(
         "cachetools.cached TTL",
         lambda n: cachetools.cached(cachetools.TTLCache(n, _HOUR)),

@@ -32,7 +32,5 @@ CLIENTS = [
 MEMOIZERS = [
     Memoizer("hotset.lru_cache", lambda n: hotset.lru_cache(maxsize=n), distribution="hotset"),
     Memoizer("hotset.cached", lambda n: hotset.cached(maxsize=n), distribution="hotset"),
-    Memoizer(
-        "hotset.cached + ttl", lambda n: hotset.cached(maxsize=n, ttl=_HOUR), distribution="hotset", ttl=True
-    ),
+    Memoizer("hotset.cached + ttl", lambda n: hotset.cached(maxsize=n, ttl=_HOUR), distribution="hotset", ttl=True),
 ]

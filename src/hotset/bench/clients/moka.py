@@ -38,9 +38,7 @@ class _Moka(MethodClient):
 CLIENTS = [
     _Moka("moka-py W-TinyLFU", "tinylfu", Moka, distribution="moka-py"),
     _Moka("moka-py LRU", "lru", lambda n: Moka(n, policy="lru"), distribution="moka-py"),
-    _Moka(
-        "moka-py W-TinyLFU + ttl", "tinylfu", lambda n: Moka(n, ttl=_HOUR), distribution="moka-py", ttl=True
-    ),
+    _Moka("moka-py W-TinyLFU + ttl", "tinylfu", lambda n: Moka(n, ttl=_HOUR), distribution="moka-py", ttl=True),
 ]
 MEMOIZERS = [
     Memoizer("moka_py.cached", lambda n: cached(maxsize=n), distribution="moka-py"),

@@ -1,0 +1,250 @@
+"""Memoizing coroutine functions: one call per key in an event loop, whoever of its callers is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable
+
+    from hotset._engine import Cache
+
+__all__ = ["AsyncMemo"]
+
+_MISSING = object()
+
+
+class _Load:
+    """A call on its way, in a task of its own, so that it outlives the caller that began it."""
+
+    __slots__ = ("awaits", "task", "waiters")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[Any] | None = None
+        self.waiters = 0
+        self.awaits: set[_Load] = set()  # loads that this one's function waits for
+
+    def reaches(self, other: _Load) -> bool:
+        """Whether this load waits for the other one, over however many others."""
+        seen = {self}
+        ahead = [self]
+        while ahead:
+            load = ahead.pop()
+            if load is other:
+                return True
+            ahead.extend(load.awaits - seen)
+            seen |= load.awaits
+        return False
+
+
+# The load in whose task the present code runs: what finds loads that wait for each other.
+_current: contextvars.ContextVar[_Load | None] = contextvars.ContextVar("hotset_load", default=None)
+
+
+class AsyncMemo:
+    """A coroutine function whose results are kept in a cache. Made by ``hotset.cached``."""
+
+    def __init__(
+        self,
+        function: Callable[..., Coroutine[Any, Any, Any]],
+        make_store: Callable[[], Cache[Any, Any]],
+        parameters: dict[str, Any],
+        *,
+        typed: bool,
+        key: Callable[..., Hashable] | None,
+    ) -> None:
+        self._function = function
+        self._make_store = make_store
+        self._store = make_store()
+        self._stores: dict[int, tuple[weakref.ref[Any], Cache[Any, Any]]] | None = None
+        self._parameters = parameters
+        self._typed = typed
+        self._key = key
+        self._loads: dict[tuple[asyncio.AbstractEventLoop, int, Hashable], _Load] = {}
+        functools.update_wrapper(self, function)
+        # What inspect takes a function to be: with its flags, iscoroutinefunction says what the function is.
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            setattr(self, name, getattr(function, name, None))
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        if self._stores is None:
+            self._stores = {}
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else _BoundMemo(self, instance)
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # type: ignore[attr-defined,no-any-return] # set by update_wrapper
+
+    def __copy__(self) -> AsyncMemo:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncMemo:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<hotset.cached {self._function!r}>"
+
+    @property
+    def cache(self) -> Cache[Any, Any] | None:
+        """The cache behind a function; None for a method, which has one an instance."""
+        return self._store if self._stores is None else None
+
+    def cache_info(self) -> Any:
+        """Hits, misses, maxsize and current size; for a method, of all instances together."""
+        return self._info(self._all_stores())
+
+    def cache_clear(self) -> None:
+        """Forget all results and begin to count anew. A call on its way ends, but its result is not kept."""
+        self._clear(self._all_stores())
+
+    def _info(self, stores: list[Cache[Any, Any]]) -> Any:
+        stats = [store.stats() for store in stores]
+        return functools._CacheInfo(  # noqa: SLF001 - the type that functools' users know
+            sum(each.hits for each in stats),
+            sum(each.misses for each in stats),
+            self._parameters["maxsize"],
+            sum(int(store.currsize) for store in stores),
+        )
+
+    def _clear(self, stores: list[Cache[Any, Any]]) -> None:
+        numbers = {id(store) for store in stores}
+        for place in list(self._loads):
+            if place[1] in numbers:
+                self._loads.pop(place, None)
+        for store in stores:
+            store.clear()
+            store.stats(reset=True)
+
+    def cache_parameters(self) -> dict[str, Any]:
+        """What the decorator was given."""
+        return dict(self._parameters)
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        store, own = self._store, args
+        if self._stores is not None and args:
+            store, own = self._store_of(args[0]), args[1:]
+        key = functools._make_key(own, kwargs, self._typed) if self._key is None else self._key(*own, **kwargs)  # noqa: SLF001
+        value = store.get(key, _MISSING)
+        if value is not _MISSING:
+            return value
+        loop = asyncio.get_running_loop()
+        place = (loop, id(store), key)
+        load = self._loads.get(place)
+        if load is None:
+            load = self._begin(loop, place, store, args, kwargs)
+        caller = _current.get()
+        if caller is not None:
+            if load.reaches(caller):
+                msg = f"the call of {self.__name__}() for key {key!r} waits for itself"  # type: ignore[attr-defined]
+                raise RuntimeError(msg)
+            caller.awaits.add(load)
+        load.waiters += 1
+        assert load.task is not None  # noqa: S101 - for the type checker: _begin has set it
+        try:
+            return await asyncio.shield(load.task)
+        finally:
+            load.waiters -= 1
+            if caller is not None:
+                caller.awaits.discard(load)
+            if load.waiters == 0 and not load.task.done():
+                load.task.cancel()  # nobody waits for it any more
+                if self._loads.get(place) is load:
+                    del self._loads[place]
+
+    def _begin(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        place: tuple[asyncio.AbstractEventLoop, int, Hashable],
+        store: Cache[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> _Load:
+        load = _Load()
+        context = contextvars.copy_context()
+        context.run(_current.set, load)
+        load.task = loop.create_task(self._run(load, place, store, args, kwargs), context=context)
+        load.task.add_done_callback(_retrieve)
+        self._loads[place] = load
+        return load
+
+    async def _run(
+        self,
+        load: _Load,
+        place: tuple[asyncio.AbstractEventLoop, int, Hashable],
+        store: Cache[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """The task of a load: call the function and keep its result, unless the key was written meanwhile."""
+        key = place[2]
+        flight = store._open_flight(key)  # noqa: SLF001 - None: another thread's load of the key will be kept
+        value: Any = _MISSING
+        try:
+            value = await self._function(*args, **kwargs)
+            return value
+        finally:
+            if self._loads.get(place) is load:
+                del self._loads[place]
+            if flight is not None and value is _MISSING:
+                store._close_flight(key, flight)  # noqa: SLF001
+            elif flight is not None:
+                store._close_flight(key, flight, value)  # noqa: SLF001
+
+    def _all_stores(self) -> list[Cache[Any, Any]]:
+        return [self._store] if self._stores is None else [store for _, store in list(self._stores.values())]
+
+    def _store_of(self, instance: object) -> Cache[Any, Any]:
+        """The cache of a method's instance."""
+        stores = self._stores
+        assert stores is not None  # noqa: S101 - for the type checker
+        number = id(instance)
+        known = stores.get(number)
+        if known is None:
+            try:
+                reference = weakref.ref(instance, lambda _: stores.pop(number, None))
+            except TypeError:
+                msg = (
+                    f"cannot cache a method of {type(instance).__name__}: its instances take no weak references "
+                    f"(add '__weakref__' to its __slots__)"
+                )
+                raise TypeError(msg) from None
+            known = stores.setdefault(number, (reference, self._make_store()))
+        return known[1]
+
+
+class _BoundMemo:
+    """A memoized coroutine method of one instance, with that instance's results."""
+
+    def __init__(self, memo: AsyncMemo, instance: object) -> None:
+        self.__func__ = memo
+        self.__self__ = instance
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return await self.__func__(self.__self__, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__func__, name)
+
+    @property
+    def cache(self) -> Cache[Any, Any]:
+        """The instance's cache."""
+        return self.__func__._store_of(self.__self__)  # noqa: SLF001
+
+    def cache_info(self) -> Any:
+        """Hits, misses, maxsize and current size, of this instance."""
+        return self.__func__._info([self.cache])  # noqa: SLF001
+
+    def cache_clear(self) -> None:
+        """Forget this instance's results and begin to count anew. A call on its way ends, but its result is not kept."""
+        self.__func__._clear([self.cache])  # noqa: SLF001
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Look at a failed task's exception, so that asyncio does not report one that all callers have left behind."""
+    if not task.cancelled():
+        task.exception()
