@@ -148,7 +148,7 @@ cdef double seconds_of(object life) except? -1:
 cdef int check_life(str name, object life) except -1:
     if life is None:
         return 0
-    if not isinstance(life, (Real, timedelta)):
+    if not isinstance(life, (int, float, timedelta, Real)):
         raise TypeError(f"{name} must be a number, a timedelta or None, got {life!r}")
     if not seconds_of(life) > 0:
         raise ValueError(f"{name} must be positive, got {life!r}")
@@ -158,7 +158,7 @@ cdef int check_life(str name, object life) except -1:
 cdef double as_bound(object maxsize) except -1:
     """maxsize as a double, infinite where it is too large for one."""
     cdef double bound
-    if not isinstance(maxsize, Real):
+    if not isinstance(maxsize, (int, float, Real)):
         raise TypeError(f"maxsize must be a number (math.inf for no bound), got {maxsize!r}")
     try:
         bound = maxsize
@@ -247,7 +247,9 @@ cdef class Cache:
     cdef bint weighted
     cdef bint making_room
     cdef bint own_popitem, own_getitem, own_setitem, own_delitem, own_missing      # overridden by a subclass
-    cdef object maxsize_, getsizeof_, on_evict_, timer_, epoch, ttl_given, tti_given, ttu_
+    cdef object maxsize_, getsizeof_, on_evict_, timer_, epoch, ttl_given, tti_given
+    cdef object ttu_       # TLRUCache's; here, as choice_ is, so that one tp_traverse serves all classes
+    cdef object choice_    # RRCache's
     cdef dict flights
     cdef object __weakref__
 
@@ -508,7 +510,7 @@ cdef class Cache:
         cdef uint32_t e
         cdef int written = 1
         hotset_lock(&s.lock)
-        store_bury_due(s, t, False, &grave)
+        store_bury_due(s, t, s.weight + weight > s.limit, &grave)      # the dead go before the living
         if store_find(s, key, hash, &e) < 0:
             self.drop(&grave)
             return -1
@@ -1419,7 +1421,6 @@ cdef class RRCache(Cache):
     `choice` is called with a list of all keys and returns one of them, at O(n) an eviction; random.choice, the
     default, is not called but stands for the O(1) pick.
     """
-    cdef object choice_
 
     def __cinit__(self):
         self.adopt(rr_policy)
@@ -1962,7 +1963,7 @@ cdef int install_all() except -1:
     fill = <memo_filler>memo.fill
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
-    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, TTLCache, TLRUCache):
+    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, RRCache, TTLCache, TLRUCache):
         install(cls)
     (<object>slots.tp_dict)["get"] = PyDescr_NewMethod(<PyTypeObject*>Cache, &GET)
     PyType_Modified(<PyTypeObject*>Cache)

@@ -16,11 +16,10 @@ Where this differs from the paper:
 from libc.stdint cimport uint32_t, uint64_t
 
 from core.ghosts cimport (Ghosts, ghosts_clear, ghosts_close, ghosts_drop_oldest, ghosts_find, ghosts_init,
-                          ghosts_push, ghosts_remove, ghosts_validate)
+                          ghosts_push, ghosts_remove, ghosts_room, ghosts_validate)
 from core.links cimport list_back, list_empty, list_init, list_push_front, list_remove
 from core.slab cimport NIL, Slab, slab_weight
 from policy.contract cimport CALL_HIT, Policy
-from policy.lru cimport lru_reserve
 
 cdef enum:
     T1 = 0                 # sentinels of the two lists, and what `mark` says
@@ -66,6 +65,11 @@ cdef inline int arc_resize(void* state, Slab* slab, double capacity) noexcept no
     arc.target = min(arc.target, capacity)
     arc_trim(arc)
     return 0
+
+
+cdef inline int arc_reserve(void* state, Slab* slab) noexcept nogil:
+    """Room for the ghost of one victim; with weights there can be more victims, whose ghosts may be lost."""
+    return ghosts_room(&(<ARC*>state).ghosts)
 
 
 cdef inline void arc_prepare(void* state, Slab* slab, uint32_t hash) noexcept nogil:
@@ -219,7 +223,7 @@ cdef inline void arc_policy(Policy* p) noexcept nogil:
     p.init = arc_init
     p.close = arc_close
     p.resize = arc_resize
-    p.reserve = lru_reserve
+    p.reserve = arc_reserve
     p.prepare = arc_prepare
     p.victim = arc_victim
     p.insert = arc_insert

@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,11 @@ def _processor() -> str:
 
 def machine() -> dict[str, str]:
     """Return processor, cores, operating system and interpreter."""
-    gil = "" if getattr(sys, "_is_gil_enabled", lambda: True)() else ", free-threaded"
+    gil = ""
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        # A rival that does not declare itself safe turns the GIL back on for the whole process.
+        enabled = getattr(sys, "_is_gil_enabled", lambda: False)()
+        gil = ", free-threaded" + (" with the GIL turned on by a rival" if enabled else "")
     return {
         "processor": _processor(),
         "architecture": platform.machine(),

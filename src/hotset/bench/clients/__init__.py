@@ -66,21 +66,32 @@ def lineup(rivals: Collection[str] = RIVALS) -> Lineup:
             continue
         try:
             module = importlib.import_module(f"{__name__}.{module_name}")
+            for client in module.CLIENTS:
+                _try(client)
         except ModuleNotFoundError:
             if name in _ALWAYS:
                 raise
             loaded.missing[name] = "not installed"
         except Exception as error:
-            # A rival with a broken binary fails in ways of its own; the run goes on without it.
+            # A rival that is too old or broken fails in ways of its own; the run goes on without it.
             if name in _ALWAYS:
                 raise
-            loaded.missing[name] = f"does not import ({type(error).__name__}: {error})"
+            loaded.missing[name] = f"does not work ({type(error).__name__}: {error})"
         else:
             for client in module.CLIENTS:
                 client.rival = name
             loaded.clients += module.CLIENTS
             loaded.memoizers += getattr(module, "MEMOIZERS", [])
     return loaded
+
+
+def _try(client: Client) -> None:
+    """Use everything that a run will use, so that a rival fails here and not in the middle."""
+    cache = client.make(16)
+    client.fill(cache, ["a"])
+    client.settle(cache)
+    client.replay(cache, ["a", "b"])
+    client.getter(cache)("a")
 
 
 def choose(text: str) -> Lineup:
