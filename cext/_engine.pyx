@@ -155,6 +155,11 @@ cdef int check_life(str name, object life) except -1:
     return 0
 
 
+def count_one(value, /):
+    """The size of a value in a cache that counts entries."""
+    return 1
+
+
 cdef double as_bound(object maxsize) except -1:
     """maxsize as a double, infinite where it is too large for one."""
     cdef double bound
@@ -180,6 +185,7 @@ cdef struct Picked:
     double weight
     double life            # what is left of it
     uint64_t rank          # see policy.contract
+    uint32_t place         # slot of the slab, which iteration goes by; the hash of an entry that has none yet
 
 
 cdef list picked_list(Picked* picked, Py_ssize_t n, Py_ssize_t wanted, bint backwards, bint full):
@@ -191,7 +197,8 @@ cdef list picked_list(Picked* picked, Py_ssize_t n, Py_ssize_t wanted, bint back
             i = n - 1 - step if backwards else step
             key = <object>picked[i].key
             value = <object>picked[i].value
-            result.append((key, value, picked[i].weight, picked[i].life, picked[i].rank) if full else (key, value))
+            result.append((key, value, picked[i].weight, picked[i].life, picked[i].rank, picked[i].place)
+                          if full else (key, value))
     finally:
         for i in range(n):
             decref(picked[i].key)
@@ -422,19 +429,23 @@ cdef class Cache:
 
     cdef int read(self, PyObject* key, PyObject** value) except -1:
         """A use of a key: a new reference to its value, or NULL when it is not there."""
-        cdef uint32_t hash
+        value[0] = NULL
+        if self.read_known(key, value) < 0:
+            return self.read_hashed(key, hotset_mix(hotset_hash(key)), value)
+        return 0
+
+    cdef int read_hashed(self, PyObject* key, uint32_t hash, PyObject** value) except -1:
+        """read() for a key whose mixed hash is known."""
         cdef Grave grave
         cdef double t
         cdef int status
+        self.now(&t)
         value[0] = NULL
-        if self.read_known(key, value) < 0:
-            hash = hotset_mix(hotset_hash(key))
-            self.now(&t)
-            status = store_read(&self.store, key, hash, t, value, &grave)
-            if status < 0:
-                return -1
-            if status > 0:
-                self.drop(&grave)
+        status = store_read(&self.store, key, hash, t, value, &grave)
+        if status < 0:
+            return -1
+        if status > 0:
+            self.drop(&grave)
         return 0
 
     cdef PyObject* glance(self, PyObject* key) except? NULL:
@@ -470,20 +481,31 @@ cdef class Cache:
             check_life("ttl", ttl)
             if seconds_of(ttl) < HOTSET_NEVER:
                 self.start_clock(seconds_of(ttl))
-            self.now(t)
-            deadline[0] = t[0] + self.as_life(ttl)
-        elif self.ttu_ is not None:
-            moment = self.timer_()
-            t[0] = self.as_time(moment)
-            deadline[0] = min(self.as_time(self.ttu_(key, value, moment)), t[0] + self.ttl_)
-        else:
-            self.now(t)
-            deadline[0] = t[0] + self.ttl_
+        if self.clock == CALLABLE:
+            return self.lifetime_by_timer(key, value, ttl, t, deadline)
+        self.now(t)
+        deadline[0] = t[0] + (self.ttl_ if ttl is None else seconds_of(ttl))
+        if self.ttu_ is not None and ttl is None:
+            deadline[0] = min(deadline[0], self.as_time(self.ttu_(key, value, t[0])))
+        return deadline[0] > t[0]
+
+    cdef int lifetime_by_timer(self, object key, object value, object ttl, double* t, double* deadline) except -1:
+        """The same by the user's timer, whose moments may be datetimes: what overflows there must be told."""
+        moment = self.timer_()
+        t[0] = self.as_time(moment)
+        deadline[0] = t[0] + (self.ttl_ if ttl is None else self.as_life(ttl))
+        if self.datetimes and deadline[0] < HOTSET_NEVER:
+            moment + (deadline[0] - t[0]) * MICROSECOND
+        if self.ttu_ is not None and ttl is None:
+            deadline[0] = min(deadline[0], self.as_time(self.ttu_(key, value, moment)))
         return deadline[0] > t[0]
 
     cdef int write(self, object key, object value, object ttl, Write mode, Flight flight) except -1:
         """Set or add a key. 1 if it was written. A flight stores its value only if nothing has fenced it."""
-        cdef uint32_t hash = hotset_mix(hotset_hash(<PyObject*>key))
+        return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, flight)
+
+    cdef int write_hashed(self, object key, uint32_t hash, object value, object ttl, Write mode, Flight flight) except -1:
+        """write() for a key whose mixed hash is known."""
         cdef double weight = 1.0, t, deadline
         if self.weighted:
             weight = self.weigh(value)
@@ -659,6 +681,7 @@ cdef class Cache:
             incref(picked[n].value)
             picked[n].weight = slab_weight(&s.slab, e)
             picked[n].rank = s.policy.rank(s.state, &s.slab, e)
+            picked[n].place = e
             picked[n].life = HOTSET_NEVER
             if s.wheel.timers != NULL:
                 picked[n].life = (s.hard[e] if s.hard != NULL else wheel_deadline(&s.wheel, e)) - t
@@ -1166,9 +1189,13 @@ cdef class Cache:
         if status != 0:
             raise MemoryError
 
-    def getsizeof(self, value, /):
-        """What a value counts against maxsize: 1, or what the function given says. Subclasses may override it."""
-        return 1 if self.getsizeof_ is None else self.getsizeof_(value)
+    @property
+    def getsizeof(self):
+        """``getsizeof(value)`` is what a value counts against maxsize: 1, or what the function given says.
+
+        A subclass may define it as a method.
+        """
+        return count_one if self.getsizeof_ is None else self.getsizeof_
 
     @property
     def maxsize(self):
@@ -1245,35 +1272,57 @@ cdef class Cache:
             attributes, slots = attributes
         for name, value in (*(attributes or {}).items(), *(slots or {}).items()):
             setattr(self, name, value)
-        for key, value, weight, life, rank in state["entries"]:
-            if life < HOTSET_NEVER:
-                self.start_clock(life)
-        self.now(&t)
-        for key, value, weight, life, rank in state["entries"]:
-            self.restore(key, value, weight, t, t + life, rank)
+        self.restore(state["entries"])
         self.store.policy.restore(self.store.state, &self.store.slab, NIL, state["policy"])
 
-    cdef int restore(self, object key, object value, double weight, double t, double deadline, uint64_t rank) except -1:
-        """Add an entry of a snapshot, which are given from the coldest to the hottest."""
-        cdef Store* s = &self.store
-        cdef uint32_t hash = hotset_mix(hotset_hash(<PyObject*>key))
-        cdef uint32_t e
-        cdef int status = 0
-        hotset_lock(&s.lock)
-        if store_find(s, <PyObject*>key, hash, &e) < 0:
-            return -1
-        if e == NIL and s.weight + weight <= s.limit:
-            status = store_reserve(s, t, deadline)
-            if status == 0:
-                incref(<PyObject*>key)
-                incref(<PyObject*>value)
-                e = store_link(s, <PyObject*>key, <PyObject*>value, hash, weight)
-                s.policy.restore(s.state, &s.slab, e, rank)
-                store_schedule(s, e, t, deadline)
-        hotset_unlock(&s.lock)
-        if status != 0:
-            raise MemoryError
+    cdef int restore(self, list entries) except -1:
+        """Fill an empty cache with the entries of a snapshot: the slab in its order, the policy in the policy's."""
+        cdef Py_ssize_t n = len(entries), i
+        cdef double t
+        cdef int status
+        cdef Picked* picked = <Picked*>PyMem_RawMalloc((n + 1) * sizeof(Picked))
+        cdef Py_ssize_t* order = <Py_ssize_t*>PyMem_RawMalloc((n + 1) * sizeof(Py_ssize_t))
+        try:
+            if picked == NULL or order == NULL:
+                raise MemoryError
+            for i, (key, value, weight, life, rank, place) in enumerate(entries):
+                if life < HOTSET_NEVER:
+                    self.start_clock(life)
+                picked[i] = Picked(<PyObject*>key, <PyObject*>value, weight, life, rank, hotset_mix(hotset_hash(<PyObject*>key)))
+            for i, place in enumerate(sorted(range(n), key=[entry[5] for entry in entries].__getitem__)):
+                order[i] = place
+            self.now(&t)
+            hotset_lock(&self.store.lock)
+            status = self.link_all(picked, order, n, t)
+            hotset_unlock(&self.store.lock)
+            if status != 0:
+                raise MemoryError
+        finally:
+            PyMem_RawFree(picked)
+            PyMem_RawFree(order)
         return 0
+
+    cdef int link_all(self, Picked* picked, Py_ssize_t* order, Py_ssize_t n, double t) noexcept nogil:
+        """The part of restore that needs the lock; -1 when memory is out, with what was linked till then."""
+        cdef Store* s = &self.store
+        cdef Picked* one
+        cdef Py_ssize_t i
+        cdef int status = 0
+        for i in range(n):
+            one = &picked[order[i]]
+            if status == 0:
+                status = store_reserve(s, t, t + one.life)
+            if status != 0 or s.weight + one.weight > s.limit:
+                one.place = NIL
+                continue
+            incref(one.key)
+            incref(one.value)
+            one.place = store_link(s, one.key, one.value, one.place, one.weight)
+        for i in range(n):
+            if picked[i].place != NIL:
+                s.policy.restore(s.state, &s.slab, picked[i].place, picked[i].rank)
+                store_schedule(s, picked[i].place, t, t + picked[i].life)
+        return status
 
     def __copy__(self):
         rebuild, arguments, state = self.__reduce_ex__(2)
@@ -1296,15 +1345,14 @@ cdef inline object pairs_of(object pairs):
 cdef class CacheIterator:
     """Iterates over a cache's slots; a key that comes or goes meanwhile ends it with RuntimeError."""
     cdef Cache cache
-    cdef uint64_t version
+    cdef uint64_t edits
     cdef uint32_t e
     cdef int what          # 0 keys, 1 values, 2 pairs
 
     def __cinit__(self, Cache cache, int what):
-        cache.expire_now()
         self.cache = cache
         self.what = what
-        self.version = cache.store.version
+        self.edits = cache.store.edits
         self.e = SENTINELS
 
     def __iter__(self):
@@ -1321,7 +1369,7 @@ cdef class CacheIterator:
             raise StopIteration
         cache.now(&t)
         hotset_lock(&cache.store.lock)
-        changed = cache.store.version != self.version
+        changed = cache.store.edits != self.edits
         while not changed and self.e < cache.store.slab.top:
             entry = &cache.store.slab.entries[self.e]
             self.e += 1
@@ -1622,6 +1670,7 @@ cdef class Memo:
         cdef PyObject* value = NULL
         cdef Cache store = self.store
         cdef Py_ssize_t skip = 0
+        cdef uint32_t hash
         if self.stores is not None and nargs > 0:
             store = self.store_of(args[0])
             skip = 1
@@ -1633,12 +1682,13 @@ cdef class Memo:
             key = <object>args[skip]
         else:
             key = self.key_of(args + skip, nargs - skip, kwnames)
-        store.read(<PyObject*>key, &value)
+        hash = hotset_mix(hotset_hash(<PyObject*>key))
+        store.read_hashed(<PyObject*>key, hash, &value)
         if value != NULL:
             return value
-        return self.fill(store, <PyObject*>key, args, nargs, kwnames)
+        return self.fill(store, <PyObject*>key, hash, args, nargs, kwnames)
 
-    cdef PyObject* fill(self, Cache store, PyObject* missed, PyObject* const* args, Py_ssize_t nargs,
+    cdef PyObject* fill(self, Cache store, PyObject* missed, uint32_t hash, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames) except NULL:
         """Call the function for a key that has missed, and keep what it returns."""
         cdef PyObject* value
@@ -1647,7 +1697,7 @@ cdef class Memo:
         if not self.shared:
             value = PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames)
             try:
-                store.write(key, <object>value, None, ADD, None)
+                store.write_hashed(key, hash, <object>value, None, ADD, None)
             except:
                 decref(value)
                 raise
@@ -1858,7 +1908,7 @@ cdef int cache_clear(Cache self) noexcept:
 
 ctypedef PyObject* (*cache_function)(Cache, PyObject* const*, Py_ssize_t, PyObject*) noexcept
 ctypedef PyObject* (*memo_function)(Memo, PyObject* const*, Py_ssize_t, PyObject*) noexcept
-ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, PyObject* const*, Py_ssize_t, PyObject*) noexcept
+ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, uint32_t, PyObject* const*, Py_ssize_t, PyObject*) noexcept
 
 # What the hot entry points call for all that is not the commonest case. By pointer, so that the compiler can neither
 # inline it there nor needs a frame for it, and NULL with an error set passes through as it is.
@@ -1916,7 +1966,7 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
             if HOTSET_LIKELY(status > 0):
                 return value
             if status == 0:
-                return fill(self, self.store, args[0], args, nargs, kwnames)
+                return fill(self, self.store, args[0], hotset_mix(hash), args, nargs, kwnames)
     return call_quickly(self, args, nargs, kwnames)
 
 
@@ -1932,7 +1982,7 @@ cdef PyObject* memo_call_quickly(Memo self, PyObject* const* args, Py_ssize_t na
             if HOTSET_LIKELY(status > 0):
                 return value
             if status == 0:
-                return fill(self, self.store, args[0], args, nargs, kwnames)
+                return fill(self, self.store, args[0], hotset_mix(hash), args, nargs, kwnames)
     return call_slowly(self, args, nargs, kwnames)
 
 

@@ -81,6 +81,7 @@ cdef struct Store:
     uint32_t hard_capacity
     hotset_mutex lock
     uint64_t version       # grows with every entry that comes or goes
+    uint64_t edits         # the same but for those that expire: nobody is to blame for these
 
 
 cdef inline PyObject* key_of(Entry* entry) noexcept nogil:
@@ -223,6 +224,7 @@ cdef inline void store_bury(Store* s, uint32_t e, uint32_t cause, Grave* grave) 
     if s.index.used == 0:
         s.weight = 0.0                          # what rounding left over must not add up
     s.version += 1
+    s.edits += cause != EXPIRED
     s.count.removed[cause] += 1
     grave_add(s, grave, e, cause)
 
@@ -251,6 +253,7 @@ cdef inline void store_bury_all(Store* s, Grave* grave) noexcept nogil:
     s.policy.clear(s.state, &s.slab)
     s.weight = 0.0
     s.version += 1
+    s.edits += 1
 
 
 cdef inline void store_exhume(Store* s, Grave* grave, PyObject** key, PyObject** value, uint32_t* cause) noexcept nogil:
@@ -343,6 +346,7 @@ cdef inline uint32_t store_link(Store* s, void* key, void* value, uint32_t hash,
     s.slab.live += 1
     s.weight += weight
     s.version += 1
+    s.edits += 1
     return e
 
 

@@ -16,7 +16,8 @@ Where this differs from the paper:
 from libc.stdint cimport uint32_t, uint64_t
 
 from core.ghosts cimport (Ghosts, ghosts_clear, ghosts_close, ghosts_drop_oldest, ghosts_find, ghosts_init,
-                          ghosts_push, ghosts_remove, ghosts_room, ghosts_validate)
+                          ghosts_push, ghosts_remove, ghosts_room, ghosts_side,
+                          ghosts_validate)
 from core.links cimport list_back, list_empty, list_init, list_push_front, list_remove
 from core.slab cimport NIL, Slab, slab_weight
 from policy.contract cimport CALL_HIT, Policy
@@ -82,7 +83,7 @@ cdef inline void arc_prepare(void* state, Slab* slab, uint32_t hash) noexcept no
     if n == 0:
         return
     arc.into = T2
-    if g.ghosts[n].side == B1:
+    if ghosts_side(g, n) == B1:
         arc.target = min(arc.capacity, arc.target + max(1.0, g.weight[B2] / g.weight[B1] if g.weight[B1] else 1.0))
     else:
         arc.from_b2 = True

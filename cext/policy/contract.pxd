@@ -15,8 +15,8 @@ for one that is there ``hit(e)`` on a read and ``update(e)`` on a write, and ``r
 that is deleted or has expired. Reads that miss are not told. ``walk`` goes from the coldest entry to the
 hottest: ``walk(NIL)`` is the coldest, NIL comes after the hottest. ``rank`` is what a snapshot keeps of an entry
 beside its place in that order; ``restore`` links an entry with a rank and is called from the coldest to the
-hottest on an empty policy, after ``reserve`` and with ``restore(NIL, rank(NIL))`` at last for what concerns the
-policy as a whole. ``validate`` is true when every invariant holds (debugging and tests; O(n)).
+hottest on an empty policy, with ``restore(NIL, rank(NIL))`` at last for what concerns the policy as a whole; it may
+allocate, and without memory it keeps less of the rank. ``validate`` is true when every invariant holds (debugging and tests; O(n)).
 
 Every verb runs with the cache's lock held and without calling Python. The slab's array can move between two
 calls, so a verb reads ``slab.entries`` afresh.

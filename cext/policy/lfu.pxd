@@ -178,6 +178,8 @@ cdef inline void lfu_restore(void* state, Slab* slab, uint32_t e, uint64_t rank)
     cdef uint32_t colder = lfu.buckets[RING].colder
     if e == NIL:
         return
+    if lfu_reserve(state, slab) != 0:
+        rank = lfu.buckets[colder].frequency        # the hottest bucket that there is
     if rank < 1:
         rank = 1
     while colder != RING and lfu.buckets[colder].frequency >= rank:

@@ -238,6 +238,21 @@ def test_the_dead_go_before_the_living_when_a_value_grows(make, policy_class, cl
     assert cache.stats().by_cause == {"explicit": 0, "replaced": 1, "expired": 1, "size": 0}
 
 
+def test_the_dead_go_first_at_their_very_deadline(make, policy_class, clock):
+    """The wheel counts in ticks; an entry whose deadline is this instant lies in the tick that has only begun."""
+    cache = make(policy_class, 5, timer=clock)
+    for key, ttl in ((1, 5), (4, 5), (6, 300)):
+        cache.set(key, key, ttl=ttl)
+    clock.advance(0.1)
+    cache.set(2, 2, ttl=5)
+    cache.set(3, 3, ttl=1)
+    clock.advance(1)
+    cache.set(2, 2, ttl=40)
+    cache.set(5, 5, ttl=300)
+    assert set(cache) == {1, 2, 4, 5, 6}
+    assert cache.stats().evictions == 0
+
+
 def test_time_that_goes_backwards(make, policy_class, clock, rng):
     """NTP, a wrong timer: entries live by the time that is told, and nothing breaks."""
     cache = make(policy_class, 50, ttl=10, timer=clock)
