@@ -691,6 +691,10 @@ cdef class Cache:
             raise MemoryError
         return picked_list(picked, n, wanted, hottest_first, full)
 
+    cdef dict contents(self):
+        """The entries as of one moment, whatever other threads do."""
+        return dict(self.snapshot(False, None, False))
+
     # ---- single flight ----
 
     cdef int fence(self, object key) except -1:
@@ -830,7 +834,7 @@ cdef class Cache:
     def __eq__(self, other):
         if not isinstance(other, Mapping):
             return NotImplemented
-        return dict(self.items()) == dict(other.items())
+        return self.contents() == ((<Cache>other).contents() if isinstance(other, Cache) else dict(other.items()))
 
     __hash__ = None
 
@@ -839,7 +843,7 @@ cdef class Cache:
         if Py_ReprEnter(self):
             return f"{name}(...)"
         try:
-            return f"{name}({dict(self.items())!r}, maxsize={self.maxsize_!r}, currsize={self.currsize!r})"
+            return f"{name}({self.contents()!r}, maxsize={self.maxsize_!r}, currsize={self.currsize!r})"
         finally:
             Py_ReprLeave(self)
 
@@ -1336,7 +1340,7 @@ MutableMapping.register(Cache)
 cdef inline object pairs_of(object pairs):
     """(key, value) pairs of a mapping or an iterable of pairs."""
     if isinstance(pairs, Cache):
-        return pairs.items()
+        return (<Cache>pairs).snapshot(False, None, False)
     if isinstance(pairs, Mapping) or hasattr(pairs, "keys"):
         return [(key, pairs[key]) for key in pairs.keys()]
     return pairs

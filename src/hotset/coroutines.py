@@ -6,32 +6,40 @@ import asyncio
 import contextvars
 import functools
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
+    from typing import Self, TypeAlias
 
     from hotset._engine import Cache
+    from hotset.annotations import CacheParameters
 
 __all__ = ["AsyncMemo"]
 
-_MISSING = object()
+_P = ParamSpec("_P")
+_Q = ParamSpec("_Q")
+_R = TypeVar("_R")
+_S = TypeVar("_S")
+_T = TypeVar("_T")
+
+_MISSING: Any = object()  # stands in the place of a result of any type
 
 
-class _Load:
+class _Load(Generic[_R]):
     """A call on its way, in a task of its own, so that it outlives the caller that began it."""
 
     __slots__ = ("awaits", "task", "waiters")
 
     def __init__(self) -> None:
-        self.task: asyncio.Task[Any] | None = None
+        self.task: asyncio.Task[_R] | None = None
         self.waiters = 0
-        self.awaits: set[_Load] = set()  # loads that this one's function waits for
+        self.awaits: set[_Load[Any]] = set()  # loads that this one's function waits for
 
-    def reaches(self, other: _Load) -> bool:
+    def reaches(self, other: _Load[Any]) -> bool:
         """Whether this load waits for the other one, over however many others."""
-        seen = {self}
-        ahead = [self]
+        seen: set[_Load[Any]] = {self}
+        ahead: list[_Load[Any]] = [self]
         while ahead:
             load = ahead.pop()
             if load is other:
@@ -41,18 +49,20 @@ class _Load:
         return False
 
 
+_Place: TypeAlias = "tuple[asyncio.AbstractEventLoop, int, Hashable]"  # of a load: loop, id of the cache, key
+
 # The load in whose task the present code runs: what finds loads that wait for each other.
-_current: contextvars.ContextVar[_Load | None] = contextvars.ContextVar("hotset_load", default=None)
+_current: contextvars.ContextVar[_Load[Any] | None] = contextvars.ContextVar("hotset_load", default=None)
 
 
-class AsyncMemo:
+class AsyncMemo(Generic[_P, _R]):
     """A coroutine function whose results are kept in a cache. Made by ``hotset.cached``."""
 
     def __init__(
         self,
-        function: Callable[..., Coroutine[Any, Any, Any]],
-        make_store: Callable[[], Cache[Any, Any]],
-        parameters: dict[str, Any],
+        function: Callable[_P, Coroutine[Any, Any, _R]],
+        make_store: Callable[[], Cache[Hashable, _R]],
+        parameters: CacheParameters,
         *,
         typed: bool,
         key: Callable[..., Hashable] | None,
@@ -60,11 +70,11 @@ class AsyncMemo:
         self._function = function
         self._make_store = make_store
         self._store = make_store()
-        self._stores: dict[int, tuple[weakref.ref[Any], Cache[Any, Any]]] | None = None
+        self._stores: dict[int, tuple[weakref.ref[object], Cache[Hashable, _R]]] | None = None
         self._parameters = parameters
         self._typed = typed
         self._key = key
-        self._loads: dict[tuple[asyncio.AbstractEventLoop, int, Hashable], _Load] = {}
+        self._loads: dict[_Place, _Load[_R]] = {}
         functools.update_wrapper(self, function)
         # What inspect takes a function to be: with its flags, iscoroutinefunction says what the function is.
         for name in ("__code__", "__defaults__", "__kwdefaults__"):
@@ -74,27 +84,33 @@ class AsyncMemo:
         if self._stores is None:
             self._stores = {}
 
-    def __get__(self, instance: object, owner: type | None = None) -> Any:
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: AsyncMemo[Concatenate[_S, _Q], _T], instance: _S, owner: type | None = None
+    ) -> _BoundMemo[_Q, _T]: ...
+    def __get__(self: AsyncMemo[..., _R], instance: object, owner: type | None = None) -> object:
         return self if instance is None else _BoundMemo(self, instance)
 
     def __reduce__(self) -> str:
         return self.__qualname__  # type: ignore[attr-defined,no-any-return] # set by update_wrapper
 
-    def __copy__(self) -> AsyncMemo:
+    def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> AsyncMemo:
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
 
     def __repr__(self) -> str:
         return f"<hotset.cached {self._function!r}>"
 
     @property
-    def cache(self) -> Cache[Any, Any] | None:
+    def cache(self) -> Cache[Hashable, _R] | None:
         """The cache behind a function; None for a method, which has one an instance."""
         return self._store if self._stores is None else None
 
-    def cache_info(self) -> Any:
+    def cache_info(self) -> functools._CacheInfo:
         """Hits, misses, maxsize and current size; for a method, of all instances together."""
         return self._info(self._all_stores())
 
@@ -102,16 +118,16 @@ class AsyncMemo:
         """Forget all results and begin to count anew. A call on its way ends, but its result is not kept."""
         self._clear(self._all_stores())
 
-    def _info(self, stores: list[Cache[Any, Any]]) -> Any:
+    def _info(self, stores: list[Cache[Hashable, _R]]) -> functools._CacheInfo:
         stats = [store.stats() for store in stores]
         return functools._CacheInfo(  # noqa: SLF001 - the type that functools' users know
             sum(each.hits for each in stats),
             sum(each.misses for each in stats),
-            self._parameters["maxsize"],
+            self._parameters["maxsize"],  # type: ignore[arg-type] # as given: cached takes floats, too
             sum(int(store.currsize) for store in stores),
         )
 
-    def _clear(self, stores: list[Cache[Any, Any]]) -> None:
+    def _clear(self, stores: list[Cache[Hashable, _R]]) -> None:
         numbers = {id(store) for store in stores}
         for place in list(self._loads):
             if place[1] in numbers:
@@ -120,23 +136,25 @@ class AsyncMemo:
             store.clear()
             store.stats(reset=True)
 
-    def cache_parameters(self) -> dict[str, Any]:
+    def cache_parameters(self) -> CacheParameters:
         """What the decorator was given."""
-        return dict(self._parameters)
+        return self._parameters.copy()
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        store, own = self._store, args
+    async def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Await the call that this one's key stands for, and begin it if none is kept or on its way."""
+        store = self._store
+        own: tuple[object, ...] = args
         if self._stores is not None and args:
             store, own = self._store_of(args[0]), args[1:]
         key = functools._make_key(own, kwargs, self._typed) if self._key is None else self._key(*own, **kwargs)  # noqa: SLF001
-        value = store.get(key, _MISSING)
+        value: _R = store.get(key, _MISSING)
         if value is not _MISSING:
             return value
         loop = asyncio.get_running_loop()
         place = (loop, id(store), key)
         load = self._loads.get(place)
         if load is None:
-            load = self._begin(loop, place, store, args, kwargs)
+            load = self._begin(loop, place, store, *args, **kwargs)
         caller = _current.get()
         if caller is not None:
             if load.reaches(caller):
@@ -159,31 +177,33 @@ class AsyncMemo:
     def _begin(
         self,
         loop: asyncio.AbstractEventLoop,
-        place: tuple[asyncio.AbstractEventLoop, int, Hashable],
-        store: Cache[Any, Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> _Load:
-        load = _Load()
+        place: _Place,
+        store: Cache[Hashable, _R],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _Load[_R]:
+        load: _Load[_R] = _Load()
         context = contextvars.copy_context()
         context.run(_current.set, load)
-        load.task = loop.create_task(self._run(load, place, store, args, kwargs), context=context)
+        load.task = loop.create_task(self._run(load, place, store, *args, **kwargs), context=context)
         load.task.add_done_callback(_retrieve)
         self._loads[place] = load
         return load
 
     async def _run(
         self,
-        load: _Load,
-        place: tuple[asyncio.AbstractEventLoop, int, Hashable],
-        store: Cache[Any, Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
+        load: _Load[_R],
+        place: _Place,
+        store: Cache[Hashable, _R],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _R:
         """The task of a load: call the function and keep its result, unless the key was written meanwhile."""
         key = place[2]
         flight = store._open_flight(key)  # noqa: SLF001 - None: another thread's load of the key will be kept
-        value: Any = _MISSING
+        value: _R = _MISSING
         try:
             value = await self._function(*args, **kwargs)
             return value
@@ -195,10 +215,10 @@ class AsyncMemo:
             elif flight is not None:
                 store._close_flight(key, flight, value)  # noqa: SLF001
 
-    def _all_stores(self) -> list[Cache[Any, Any]]:
+    def _all_stores(self) -> list[Cache[Hashable, _R]]:
         return [self._store] if self._stores is None else [store for _, store in list(self._stores.values())]
 
-    def _store_of(self, instance: object) -> Cache[Any, Any]:
+    def _store_of(self, instance: object) -> Cache[Hashable, _R]:
         """The cache of a method's instance."""
         stores = self._stores
         assert stores is not None  # noqa: S101 - for the type checker
@@ -217,30 +237,30 @@ class AsyncMemo:
         return known[1]
 
 
-class _BoundMemo:
+class _BoundMemo(Generic[_P, _R]):
     """A memoized coroutine method of one instance, with that instance's results."""
 
-    def __init__(self, memo: AsyncMemo, instance: object) -> None:
+    def __init__(self, memo: AsyncMemo[Concatenate[_S, _P], _R], instance: _S) -> None:
         self.__func__ = memo
         self.__self__ = instance
 
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         return await self.__func__(self.__self__, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__func__, name)
 
     @property
-    def cache(self) -> Cache[Any, Any]:
+    def cache(self) -> Cache[Hashable, _R]:
         """The instance's cache."""
         return self.__func__._store_of(self.__self__)  # noqa: SLF001
 
-    def cache_info(self) -> Any:
+    def cache_info(self) -> functools._CacheInfo:
         """Hits, misses, maxsize and current size, of this instance."""
         return self.__func__._info([self.cache])  # noqa: SLF001
 
     def cache_clear(self) -> None:
-        """Forget this instance's results and begin to count anew. A call on its way ends, but its result is not kept."""
+        """Forget this instance's results and begin to count anew. A call on its way ends; its result is not kept."""
         self.__func__._clear([self.cache])  # noqa: SLF001
 
 

@@ -194,8 +194,12 @@ def test_idle_time_survives(make, policy_class, duplicate):
     cache = make(policy_class, 10, tti=10, timer=FakeClock())
     cache["k"] = 1
     cache.timer.advance(4)
-    twin = duplicate(cache)
-    twin.timer.advance(5)
+    copied, twin = duplicate(cache), duplicate(cache)
+    copied.timer.now = 1000.0 + 9.9
+    assert "k" in copied
+    copied.timer.now = 1000.0 + 10
+    assert "k" not in copied  # a copy is no use of the entry
+    twin.timer.now = 1000.0 + 9
     assert twin["k"] == 1
     twin.timer.advance(9)
     assert "k" in twin

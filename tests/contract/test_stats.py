@@ -101,11 +101,7 @@ def test_loads(make, policy_class):
         cache.get_or_load(2, lambda key: 1 / 0)
     stats = cache.stats()
     assert (stats.hits, stats.misses) == (1, 2)
-    assert (stats.loads, stats.load_failures, stats.inserts) == (2, 1, 1) or (
-        stats.loads,
-        stats.load_failures,
-        stats.inserts,
-    ) == (1, 1, 1)
+    assert (stats.loads, stats.load_failures, stats.inserts) == (2, 1, 1)  # a failed load is a load
 
 
 def test_expirations(make, policy_class, clock):

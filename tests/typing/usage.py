@@ -1,13 +1,22 @@
 """Typed usage of the public API: `mypy --strict` must accept all of it, and see each revealed type as asserted."""
 
+import array
 import asyncio
+import copy
 import datetime
-from collections.abc import Iterator, MutableMapping
-from typing import TYPE_CHECKING, assert_type
+import functools
+import pickle
+from collections.abc import Callable, Coroutine, Hashable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
 
 import numpy as np
 
 import hotset
+
+if TYPE_CHECKING:
+    from hotset.annotations import BoundMemoized, Cause, Lifetime, Memoized, Timer
+
+T = TypeVar("T")
 
 
 def classes() -> None:
@@ -29,6 +38,62 @@ def classes() -> None:
 
 def listen(key: str, value: int, cause: str) -> None:
     """A removal listener."""
+
+
+def arguments() -> None:
+    """Arguments give the types of keys and values where nothing else does."""
+    listening = hotset.LRUCache(10, on_evict=listen)
+    assert_type(listening, hotset.LRUCache[str, int])
+    assert_type(listening.on_evict, "Callable[[str, int, Cause], object] | None")
+    weighed = hotset.TTLCache[str, bytes](1e6, datetime.timedelta(hours=1), getsizeof=len)
+    assert_type(weighed.getsizeof(b""), float)
+    assert_type(weighed.ttl, "Lifetime | None")
+    assert_type(weighed.timer, "Timer")
+    picky = hotset.RRCache[str, int](10, pick)
+    assert_type(picky.choice(["a"]), str)
+    hotset.TTLCache[str, int](10, 60, timer=datetime.datetime.now).expire(datetime.datetime.now())  # noqa: DTZ005
+    hotset.TLRUCache[str, int](10, until, datetime.datetime.now)
+    hotset.TLRUCache[str, int](10, lambda _key, value, now: now + value, timer=lambda: 0)
+
+
+def pick(keys: list[str]) -> str:
+    """A victim."""
+    return keys[0]
+
+
+def until(key: str, value: int, now: datetime.datetime) -> datetime.datetime:
+    """When an entry expires."""
+    return now + datetime.timedelta(seconds=len(key) + value)
+
+
+def mapping(cache: hotset.TinyLFUCache[str, int], optional: hotset.LRUCache[str, int | None]) -> None:
+    """What every mutable mapping can do."""
+    assert_type(cache.get("a", None), int | None)
+    assert_type(cache.get("a", default=b""), int | bytes)
+    assert_type(cache.peek("a", ""), int | str)
+    assert_type(cache.pop("a", None), int | None)
+    assert_type(cache.pop("a", 1), int)
+    assert_type(cache.pop("a", default=""), int | str)
+    assert_type(cache.setdefault("a", 1), int)
+    assert_type(optional.setdefault("a"), int | None)
+    assert_type(cache.keys(), KeysView[str])
+    assert_type(cache.values(), ValuesView[int])
+    assert_type(cache.items(), ItemsView[str, int])
+    assert_type(dict(cache), dict[str, int])
+    assert_type({**cache}, dict[str, int])
+    assert_type([value for _, value in cache.items()], list[int])
+    assert_type(len(cache), int)
+    assert_type(cache == {}, bool)
+    assert_type(cache.copy(), hotset.TinyLFUCache[str, int])
+    assert_type(copy.deepcopy(cache), hotset.TinyLFUCache[str, int])
+    assert_type(pickle.dumps(cache), bytes)
+    cache.update({"a": 1})
+    cache.update([("a", 1)])
+    cache.update({"a": 1}, b=2)
+    cache.update(b=2)
+    cache.update(cache)
+    cache.clear()
+    del cache["a"]
 
 
 def verbs(cache: hotset.LRUCache[str, int]) -> None:
@@ -73,6 +138,18 @@ class Named(hotset.LFUCache[str, bytes]):
         return len(value)
 
 
+class Nested(hotset.Cache[str, list[T]]):
+    """A subclass that is generic itself, and asks its base."""
+
+    def getsizeof(self, value: list[T], /) -> float:
+        """Weigh by length, and as the base does."""
+        return len(value) + super().getsizeof(value)
+
+    def popitem(self) -> tuple[str, list[T]]:
+        """As the base."""
+        return super().popitem()
+
+
 def replay() -> None:
     """NumPy in, a result out."""
     result = hotset.replay("lru", 100, np.arange(10, dtype=np.uint32))
@@ -80,6 +157,8 @@ def replay() -> None:
     assert_type(result.hits, int)
     assert_type(result.hit_ratio, float)
     assert_type(result.byte_hit_ratio, float)
+    for policy in hotset.POLICIES:
+        hotset.replay(policy, 100, array.array("q", [1, 2]), sizes=memoryview(b"12"))
 
 
 @hotset.cached
@@ -92,6 +171,18 @@ def bare(x: int, *, y: str = "") -> list[str]:
 def called(x: int) -> str:
     """The same with options."""
     return str(x)
+
+
+@hotset.cached(key=lambda path, **_: path, getsizeof=len, on_evict=listen, timer=lambda: 0.0)
+def untold(path: str, *, depth: int = 0) -> Any:
+    """A result of any type leaves the arguments theirs."""
+    return depth, path
+
+
+@hotset.lru_cache
+def bare_like_functools(x: int, /, *rest: str) -> str:
+    """As functools.lru_cache without arguments."""
+    return str(x) + "".join(rest)
 
 
 @hotset.lru_cache(maxsize=None)
@@ -113,26 +204,120 @@ async def fetch(x: int) -> bytes:
     return bytes(x)
 
 
+@hotset.cached(ttl=60, cache=hotset.TTLCache(10, 60))
+async def fetch_untold(x: int) -> Any:
+    """The same, of any type."""
+    await asyncio.sleep(0)
+    return x
+
+
 class Host:
-    """A cached method."""
+    """Cached methods."""
 
     @hotset.cached
-    def method(self, x: int) -> str:
+    def method(self, x: int, *, y: str = "") -> str:
         """Bound like a method."""
+        return str(x) + y
+
+    @hotset.cached(maxsize=10)
+    async def fetch(self, x: int) -> bytes:
+        """A coroutine method."""
+        await asyncio.sleep(0)
+        return bytes(x)
+
+    @hotset.lru_cache(maxsize=10)
+    def like_functools(self, x: int) -> str:
+        """One cache for all instances."""
         return str(x)
+
+    @classmethod
+    @hotset.cached
+    def of_class(cls, x: int) -> str:
+        """Bound to the class."""
+        return cls.__name__ * x
+
+    @staticmethod
+    @hotset.cached
+    def of_nothing(x: int) -> str:
+        """Not bound."""
+        return str(x)
+
+    @property
+    @hotset.cached
+    def attribute(self) -> list[int]:
+        """Called by being read."""
+        return []
+
+    @hotset.cached
+    def echo(self, x: T) -> list[T]:
+        """Generic by itself."""
+        return [x]
+
+
+class Box(Generic[T]):
+    """Generic by its class."""
+
+    @hotset.cached
+    def twice(self, x: T) -> tuple[T, T]:
+        """The class's type."""
+        return x, x
 
 
 async def decorated() -> None:
     """What the decorators return."""
     assert_type(bare(1, y="a"), list[str])
     assert_type(called(1), str)
+    assert_type(called.cache_info(), hotset.CacheInfo)
     assert_type(called.cache_info().hits, int)
     called.cache_clear()
-    called.cache_parameters()["maxsize"]
+    assert_type(called.cache_parameters()["maxsize"], float | None)
+    assert_type(called.cache_parameters()["typed"], bool)
+    assert_type(called.__wrapped__(1), str)
+    assert_type(called.__name__, str)
+    assert_type(called.cache, hotset.Cache[Hashable, str] | None)
+    assert_type(untold(path="a", depth=1), Any)
     assert_type(like_functools(1), str)
+    assert_type(bare_like_functools(1, "a"), str)
     assert_type(unbounded(1), str)
+    assert_type(hotset.cache(len)("a"), int)
+    assert_type(hotset.cached(functools.partial(called, 1))(), str)
+    plain: Callable[[int], str] = called
+    assert plain
+    wide: Memoized[[int], object] = called
+    assert wide
+
+
+async def decorated_coroutine_functions() -> None:
+    """Awaited once called; the cache holds what they await to."""
     assert_type(await fetch(1), bytes)
-    assert_type(Host().method(1), str)
+    assert_type(await asyncio.create_task(fetch(1)), bytes)
+    assert_type(await asyncio.gather(fetch(1), fetch(2)), tuple[bytes, bytes])
+    assert_type(await fetch_untold(1), Any)
+    assert_type(fetch.cache, hotset.Cache[Hashable, bytes] | None)
+    assert_type(fetch.cache_info().misses, int)
+    plain: Callable[[int], Coroutine[Any, Any, bytes]] = fetch
+    assert plain
+
+
+async def decorated_methods(host: Host, box: Box[int]) -> None:
+    """Bound ones lose their first argument only."""
+    assert_type(host.method(1), str)
+    assert_type(host.method(x=1, y="a"), str)
+    assert_type(host.method.cache, hotset.Cache[Hashable, str])
+    assert_type(host.method.cache_info().hits, int)
+    host.method.cache_clear()
+    assert_type(Host.method(host, 1), str)
+    assert_type(Host.method.cache_info(), hotset.CacheInfo)
+    assert_type(await host.fetch(1), bytes)
+    assert_type(host.fetch.cache, hotset.Cache[Hashable, bytes])
+    assert_type(host.like_functools(1), str)
+    assert_type(host.of_class(1), str)
+    assert_type(Host.of_nothing(1), str)
+    assert_type(host.attribute, list[int])
+    assert_type(host.echo(""), list[str])
+    assert_type(box.twice(1), tuple[int, int])
+    bound: BoundMemoized[[int], str] = host.of_class
+    assert bound
 
 
 if TYPE_CHECKING:
@@ -142,3 +327,29 @@ if TYPE_CHECKING:
     hotset.LRUCache[str, int](10).set("a", "b")  # type: ignore[arg-type]
     hotset.TTLCache[str, int](10)  # type: ignore[call-arg]
     hotset.cached(policy="mru")  # type: ignore[call-overload]
+    hotset.LRUCache[str, int](10, on_evict=lambda key: None)  # type: ignore[arg-type, misc]
+    hotset.LRUCache[str, int](10, timer=lambda: "now")  # type: ignore[arg-type, return-value]
+    hotset.TLRUCache[str, int](10, until)  # type: ignore[arg-type]
+    hotset.LRUCache[str, int](10).get(key="a")  # type: ignore[call-overload]
+    hotset.LRUCache[str, int](10).setdefault("a")  # type: ignore[misc]
+    hotset.LRUCache[str, int](10).maxsize = 5  # type: ignore[misc]
+    hotset.LRUCache[str, int](10).update({1: 1})  # type: ignore[arg-type]
+    hash(hotset.LRUCache[str, int](10))  # type: ignore[arg-type]
+    hotset.replay("lru", 10, [1, 2])  # type: ignore[arg-type]
+    hotset.cached(maxsize="10")  # type: ignore[call-overload]
+    hotset.lru_cache(ttl=5)  # type: ignore[call-overload]
+    bare("a")  # type: ignore[arg-type]
+    bare(1, z="a")  # type: ignore[call-arg]
+    called()  # type: ignore[call-arg]
+    untold(1)  # type: ignore[arg-type]
+    bare_like_functools(x=1)  # type: ignore[call-arg]
+    unbounded("a")  # type: ignore[arg-type]
+    called.cache.clear()  # type: ignore[union-attr]
+    called.hits  # type: ignore[attr-defined]
+    fetch(1) + b""  # type: ignore[operator]
+    fetch_untold("a")  # type: ignore[arg-type]
+    Host().method("a")  # type: ignore[arg-type]
+    Host().method(1, z="a")  # type: ignore[call-arg]
+    Host().of_class("a")  # type: ignore[arg-type]
+    Host().method(Host(), 1)  # type: ignore[call-arg]
+    Box[int]().twice("a")  # type: ignore[arg-type]
