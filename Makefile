@@ -26,7 +26,7 @@ lint: $(BIN)/.ready ## ruff: rules and format
 
 types: build ## mypy --strict, and the stub against the built module
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest hotset._engine
+	$(BIN)/python -m mypy.stubtest hotset._engine --allowlist tests/typing/stubtest-allowlist.txt
 
 sanitize: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer (gcc or clang on Linux)
 	PYTHON=$(PYTHON) bash .ci/sanitize $(ARGS)

@@ -10,9 +10,10 @@ from cpython.object cimport PyObject, PyTypeObject, visitproc
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from core.index cimport Probe, probe_next, probe_start
+from batch cimport BATCH, store_read_batch
+from callkey cimport call_key
 from core.slab cimport Entry, NIL, PyMem_RawFree, PyMem_RawMalloc, SENTINELS, slab_weight
-from core.wheel cimport BUCKETS, wheel_deadline
+from picked cimport Picked, link_picked, pick_buried, pick_in_order, picked_list
 from policy.arc cimport arc_policy
 from policy.contract cimport CALL_HIT, Policy
 from policy.fifo cimport fifo_policy
@@ -20,85 +21,34 @@ from policy.lfu cimport lfu_policy
 from policy.lru cimport lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_policy
-from replay cimport Tally, replay_batch
-from store cimport (Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, REPLACED, SIZE, Store, decref, hotset_lock,
-                    hotset_prefetch, hotset_unlock, incref, is_live, key_of, store_bury, store_bury_all, store_bury_due,
-                    store_close, store_exhume, store_expired, store_find, store_link, store_make_room, store_open,
-                    store_read, store_read_known, store_read_same, store_reserve, store_schedule, store_used, store_validate)
+from replay cimport Tally, integer, replay_run
+from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX, PyCFunction, PyDescr_NewMethod,
+                     PyErr_CheckSignals, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable, PyLong_CheckExact,
+                     PyMethodDef, PyMethod_New, PyObject_Vectorcall, PyType_Modified, PyUnicode_CheckExact,
+                     PyVectorcall_Call, PyVectorcall_NARGS, Py_ReprEnter, Py_ReprLeave, Py_TPFLAGS_HAVE_VECTORCALL,
+                     Py_TPFLAGS_METHOD_DESCRIPTOR, TypeSlots, call, dict_set, hotset_clock_coarse, hotset_clock_precise,
+                     hotset_hash, hotset_known_hash, hotset_mix, inquiry, traverseproc, tuple_item, tuple_items, tuple_size,
+                     vectorcallfunc)
+from store cimport (Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, NO_MEMORY, REPLACED, Replaced, SIZE, Store, decref,
+                    hotset_lock, hotset_unlock, incref, key_of, store_bury_all, store_bury_due,
+                    store_close, store_exhume, store_find, store_make_room, store_next, store_open, store_peek, store_pop_victim, store_read,
+                    store_read_known, store_read_same, store_take, store_touch, store_validate, store_write)
 
 import copyreg
 import functools
-import math
 import os
 import random
 import reprlib
 import threading
 import time
 import types
-from collections.abc import ItemsView, KeysView, Mapping, MutableMapping, ValuesView
+from collections.abc import KeysView, Mapping, MutableMapping
 from datetime import timedelta
-from numbers import Real
-from weakref import ref as weakref_ref
 
-from hotset.stats import CacheStats, ReplayResult
-
-cdef extern from "compat.h" nogil:
-    double hotset_clock_coarse()
-    double hotset_clock_precise()
-    uint32_t hotset_mix(Py_hash_t hash)
-    Py_hash_t hotset_hash_int64(int64_t value)
-    Py_hash_t hotset_hash_uint64(uint64_t value)
-
-cdef extern from "compat.h":
-    Py_hash_t hotset_hash(PyObject* o) except? -1
-    Py_hash_t hotset_known_hash(PyObject* o) noexcept nogil
-    bint HOTSET_LIKELY(bint x) noexcept nogil
-
-cdef extern from "Python.h":
-    ctypedef int (*traverseproc)(PyObject*, visitproc, void*)
-    ctypedef int (*inquiry)(PyObject*)
-    ctypedef PyObject* (*vectorcallfunc)(PyObject*, PyObject* const*, size_t, PyObject*)
-    ctypedef void* PyCFunction
-    ctypedef struct PyMethodDef:
-        const char* ml_name
-        PyCFunction ml_meth
-        int ml_flags
-        const char* ml_doc
-    ctypedef struct TypeSlots "PyTypeObject":
-        traverseproc tp_traverse
-        inquiry tp_clear
-        unsigned long tp_flags
-        Py_ssize_t tp_vectorcall_offset
-        void* tp_call
-        PyObject* tp_dict
-    enum:
-        METH_FASTCALL
-        METH_KEYWORDS
-        Py_TPFLAGS_HAVE_VECTORCALL
-        Py_TPFLAGS_METHOD_DESCRIPTOR
-    const Py_ssize_t PY_SSIZE_T_MAX
-    bint PyUnicode_CheckExact(PyObject*) nogil
-    bint PyLong_CheckExact(PyObject*) nogil
-    object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
-    void PyType_Modified(PyTypeObject*)
-    void* PyVectorcall_Call
-    Py_ssize_t PyVectorcall_NARGS(size_t) nogil
-    PyObject* PyObject_Vectorcall(PyObject*, PyObject* const*, size_t, PyObject*) except NULL
-    PyObject* call "PyObject_Vectorcall"(PyObject*, PyObject* const*, size_t, PyObject*)
-    int Py_ReprEnter(object) except -1
-    void Py_ReprLeave(object)
-    object PyMethod_New(object, object)
-    void PyErr_Fetch(PyObject**, PyObject**, PyObject**)
-    void PyErr_Restore(PyObject*, PyObject*, PyObject*)
-    void PyErr_WriteUnraisable(PyObject*)
-    PyObject* PyErr_Occurred()
-    int PyErr_CheckSignals() except -1
-    int dict_set "PyDict_SetItem"(PyObject*, PyObject*, PyObject*) except -1
-    PyObject* PyTuple_New(Py_ssize_t) except NULL
-    void PyTuple_SET_ITEM(PyObject*, Py_ssize_t, PyObject*)
-    PyObject* tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) nogil
-    Py_ssize_t tuple_size "PyTuple_GET_SIZE"(PyObject*) nogil
-    PyObject* type_of "(PyObject*)Py_TYPE"(PyObject*) nogil
+from hotset.arguments import bound_of, check_life
+from hotset.methods import BoundMemo, new_store
+from hotset.stats import CacheStats
+from hotset.views import CacheItems, CacheValues
 
 cdef tuple CAUSES = ("explicit", "replaced", "expired", "size")
 
@@ -114,7 +64,6 @@ cdef enum Clock:
     CALLABLE               # the user's timer
 
 cdef enum:
-    BATCH = 128            # keys that get_many and replay look ahead
     SIGNAL_CHECK = 1 << 20 # requests of a replay between two looks for Ctrl-C
 
 cdef double PRECISE_BELOW = 0.1         # seconds: lives this short are measured with the precise clock
@@ -145,66 +94,14 @@ cdef double seconds_of(object life) except? -1:
     return life.total_seconds() if isinstance(life, timedelta) else life
 
 
-cdef int check_life(str name, object life) except -1:
-    if life is None:
-        return 0
-    if not isinstance(life, (int, float, timedelta, Real)):
-        raise TypeError(f"{name} must be a number, a timedelta or None, got {life!r}")
-    if not seconds_of(life) > 0:
-        raise ValueError(f"{name} must be positive, got {life!r}")
-    return 0
-
-
 def count_one(value, /):
     """The size of a value in a cache that counts entries."""
     return 1
 
 
-cdef double as_bound(object maxsize) except -1:
-    """maxsize as a double, infinite where it is too large for one."""
-    cdef double bound
-    if not isinstance(maxsize, (int, float, Real)):
-        raise TypeError(f"maxsize must be a number (math.inf for no bound), got {maxsize!r}")
-    try:
-        bound = maxsize
-    except OverflowError:
-        bound = HOTSET_NEVER if maxsize > 0 else -1.0
-    if not bound >= 0:
-        raise ValueError(f"maxsize must be non-negative, got {maxsize!r}")
-    return bound
-
-
 cdef object as_number(double x):
     """Weights are doubles inside; whole ones look like the ints that they mostly are."""
     return int(x) if x - x == 0 and x == <double><int64_t>x else x
-
-
-cdef struct Picked:
-    PyObject* key          # owned
-    PyObject* value        # owned
-    double weight
-    double life            # what is left of it
-    uint64_t rank          # see policy.contract
-    uint32_t place         # slot of the slab, which iteration goes by; the hash of an entry that has none yet
-
-
-cdef list picked_list(Picked* picked, Py_ssize_t n, Py_ssize_t wanted, bint backwards, bint full):
-    """Picked entries as tuples, at most `wanted`; the array and its references are given up."""
-    cdef Py_ssize_t i, step
-    result = []
-    try:
-        for step in range(max(0, min(n, wanted))):
-            i = n - 1 - step if backwards else step
-            key = <object>picked[i].key
-            value = <object>picked[i].value
-            result.append((key, value, picked[i].weight, picked[i].life, picked[i].rank, picked[i].place)
-                          if full else (key, value))
-    finally:
-        for i in range(n):
-            decref(picked[i].key)
-            decref(picked[i].value)
-        PyMem_RawFree(picked)
-    return result
 
 
 cdef class Flight:
@@ -279,7 +176,7 @@ cdef class Cache:
         return 0
 
     cdef int configure(self, maxsize, getsizeof, ttl, tti, on_evict, timer) except -1:
-        cdef double limit = as_bound(maxsize)
+        cdef double limit = bound_of(maxsize)
         cdef Store fresh
         cls = type(self)
         if self.store.state == NULL:
@@ -452,16 +349,9 @@ cdef class Cache:
         """A new reference to a key's value without a trace, or NULL without an error."""
         cdef uint32_t hash = hotset_mix(hotset_hash(key))
         cdef PyObject* value = NULL
-        cdef uint32_t e
         cdef double t
         self.now(&t)
-        hotset_lock(&self.store.lock)
-        if store_find(&self.store, key, hash, &e) < 0:
-            return NULL
-        if e != NIL and not store_expired(&self.store, e, t):
-            value = <PyObject*>self.store.slab.entries[e].value
-            incref(value)
-        hotset_unlock(&self.store.lock)
+        checked(store_peek(&self.store, key, hash, t, &value))
         return value
 
     cdef double weigh(self, object value) except? -1:
@@ -526,76 +416,18 @@ cdef class Cache:
     cdef int put(self, PyObject* key, PyObject* value, uint32_t hash, double weight, double t, double deadline,
                  Write mode, Flight flight) except -1:
         """The part of a write that needs the lock."""
-        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
-        cdef PyObject* old = NULL
-        cdef uint32_t e
-        cdef int written = 1
-        hotset_lock(&s.lock)
-        store_bury_due(s, t, s.weight + weight > s.limit, &grave)      # the dead go before the living
-        if store_find(s, key, hash, &e) < 0:
-            self.drop(&grave)
-            return -1
-        if e != NIL and store_expired(s, e, t):
-            store_bury(s, e, EXPIRED, &grave)
-            e = NIL
-        if (flight is not None and flight.fenced) or (e != NIL and mode == ADD):
-            written = 0
-        elif store_reserve(s, t, deadline) != 0:
-            written = -1
-        else:
-            if e != NIL:
-                e = self.make_growth_room(e, weight, &grave)
-            if e != NIL:
-                old = self.replace(e, value, weight)
-                key = <PyObject*>s.slab.entries[e].key
-                incref(key)
-            else:
-                s.policy.prepare(s.state, &s.slab, hash)
-                store_make_room(s, weight, &grave)
-                incref(key)
-                incref(value)
-                e = store_link(s, key, value, hash, weight)
-                s.policy.insert(s.state, &s.slab, e)
-                s.count.inserts += 1
-            store_schedule(s, e, t, deadline)
-        hotset_unlock(&s.lock)
+        cdef Replaced replaced = [NULL, NULL]
+        cdef int status = store_write(&self.store, key, value, hash, weight, t, deadline, mode == ADD,
+                                      &flight.fenced if flight is not None else NULL, &grave, &replaced)
         self.drop(&grave)
-        if old != NULL:
-            if self.on_evict_ is not None:
-                self.tell(key, old, REPLACED)
-            decref(old)
-            decref(key)
-        if written < 0:
+        if replaced.value != NULL:
+            self.tell(replaced.key, replaced.value, REPLACED)
+            decref(replaced.value)
+            decref(replaced.key)
+        if status == NO_MEMORY:
             raise MemoryError
-        return written
-
-    cdef uint32_t make_growth_room(self, uint32_t e, double weight, Grave* grave) noexcept nogil:
-        """Bury victims until an entry may take on a weight: the entry, or NIL if it was a victim itself."""
-        cdef Store* s = &self.store
-        cdef uint32_t victim
-        while s.weight + weight - slab_weight(&s.slab, e) > s.limit:
-            victim = s.policy.victim(s.state, &s.slab)
-            store_bury(s, victim, REPLACED if victim == e else SIZE, grave)
-            if victim == e:
-                return NIL
-        return e
-
-    cdef PyObject* replace(self, uint32_t e, PyObject* value, double weight) noexcept nogil:
-        """Write the value of an entry that is there: the old one, whose reference is the caller's now."""
-        cdef Store* s = &self.store
-        cdef PyObject* old = <PyObject*>s.slab.entries[e].value
-        cdef double before = slab_weight(&s.slab, e)
-        incref(value)
-        s.slab.entries[e].value = value
-        if s.slab.weights != NULL and weight != before:
-            s.slab.weights[e] = weight
-            s.weight += weight - before
-            s.policy.reweigh(s.state, &s.slab, e, before)
-        s.policy.update(s.state, &s.slab, e)
-        s.count.updates += 1
-        s.count.removed[REPLACED] += 1
-        return old
+        return status
 
     cdef int make_room(self, object key, uint32_t hash, double weight) except -1:
         """Let an overridden popitem make the room that a write needs, as subclasses of cachetools' caches expect."""
@@ -626,23 +458,15 @@ cdef class Cache:
         cdef uint32_t hash = hotset_mix(hotset_hash(key))
         cdef Grave grave = [NIL, NIL]
         cdef PyObject* value = NULL
-        cdef uint32_t e
         cdef double t
+        cdef int status
         if self.flights is not None:
             self.fence(<object>key)
         self.now(&t)
-        hotset_lock(&self.store.lock)
-        if store_find(&self.store, key, hash, &e) < 0:
-            return NULL
-        if e != NIL:
-            if store_expired(&self.store, e, t):
-                cause = EXPIRED
-            else:
-                value = <PyObject*>self.store.slab.entries[e].value
-                incref(value)
-            store_bury(&self.store, e, cause, &grave)
-        hotset_unlock(&self.store.lock)
+        status = store_take(&self.store, key, hash, t, cause, &value, &grave)
         self.drop(&grave)
+        if status < 0:
+            checked(status)
         return value
 
     cdef bint discard(self, object key, uint32_t cause) except -1:
@@ -653,39 +477,18 @@ cdef class Cache:
         return value != NULL
 
     cdef list snapshot(self, bint hottest_first, object most, bint full):
-        """The entries in the policy's order: (key, value), or with `full` all that a copy needs.
-
-        References are gathered under the lock and turned into tuples afterwards, because allocation by Python can run
-        finalizers that change the cache.
-        """
+        """The entries in the policy's order: (key, value), or with `full` all that a copy needs."""
         cdef Store* s = &self.store
-        cdef Py_ssize_t n = 0, room, wanted = PY_SSIZE_T_MAX if most is None else most
+        cdef Py_ssize_t n = 0, wanted = PY_SSIZE_T_MAX if most is None else most
+        cdef Picked* picked
+        cdef double t
         if wanted < 0:
             raise ValueError(f"n must be non-negative, got {most!r}")
-        cdef Picked* picked
-        cdef uint32_t e = NIL
-        cdef double t
         self.now(&t)
         hotset_lock(&s.lock)
-        room = s.index.used
-        picked = <Picked*>PyMem_RawMalloc((room + 1) * sizeof(Picked))
-        while picked != NULL and (hottest_first or n < wanted):
-            e = s.policy.walk(s.state, &s.slab, e)
-            if e == NIL:
-                break
-            if store_expired(s, e, t):
-                continue
-            picked[n].key = <PyObject*>s.slab.entries[e].key
-            picked[n].value = <PyObject*>s.slab.entries[e].value
-            incref(picked[n].key)
-            incref(picked[n].value)
-            picked[n].weight = slab_weight(&s.slab, e)
-            picked[n].rank = s.policy.rank(s.state, &s.slab, e)
-            picked[n].place = e
-            picked[n].life = HOTSET_NEVER
-            if s.wheel.timers != NULL:
-                picked[n].life = (s.hard[e] if s.hard != NULL else wheel_deadline(&s.wheel, e)) - t
-            n += 1
+        picked = <Picked*>PyMem_RawMalloc((s.index.used + 1) * sizeof(Picked))
+        if picked != NULL:
+            n = pick_in_order(s, PY_SSIZE_T_MAX if hottest_first else wanted, t, picked)
         hotset_unlock(&s.lock)
         if picked == NULL:
             raise MemoryError
@@ -831,6 +634,10 @@ cdef class Cache:
     def __iter__(self):
         return CacheIterator(self, 0)
 
+    def _iterate(self, what, /):
+        """An iterator over keys (0), values (1) or pairs (2), for the views."""
+        return CacheIterator(self, what)
+
     def __eq__(self, other):
         if not isinstance(other, Mapping):
             return NotImplemented
@@ -901,8 +708,8 @@ cdef class Cache:
         """Use a key without reading it and begin its time to live anew; whether it is there."""
         cdef Grave grave = [NIL, NIL]
         cdef uint32_t hash = hotset_mix(hotset_hash(<PyObject*>key))
-        cdef uint32_t e
         cdef double t, deadline
+        cdef int status
         cdef PyObject* value = NULL
         if self.ttu_ is not None and ttl is None:
             value = self.glance(<PyObject*>key)
@@ -913,21 +720,11 @@ cdef class Cache:
         finally:
             if value != NULL:
                 decref(value)
-        hotset_lock(&self.store.lock)
-        checked(store_find(&self.store, <PyObject*>key, hash, &e))
-        if e != NIL and store_expired(&self.store, e, t):
-            store_bury(&self.store, e, EXPIRED, &grave)
-            e = NIL
-        if e != NIL:
-            if store_reserve(&self.store, t, deadline) != 0:
-                hotset_unlock(&self.store.lock)
-                raise MemoryError
-            self.store.policy.hit(self.store.state, &self.store.slab, e)
-            if self.store.wheel.timers != NULL:
-                store_schedule(&self.store, e, t, deadline)
-        hotset_unlock(&self.store.lock)
+        status = store_touch(&self.store, <PyObject*>key, hash, t, deadline, &grave)
         self.drop(&grave)
-        return e != NIL
+        if status == NO_MEMORY:
+            raise MemoryError
+        return checked(status) == 1
 
     def pop(self, key, default=MISSING):
         """Remove a key and return its value, or the default. Raises KeyError without one."""
@@ -947,25 +744,15 @@ cdef class Cache:
 
     def popitem(self):
         """Remove and return the (key, value) pair that the policy would evict next. Raises KeyError when empty."""
-        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
         cdef PyObject* key
         cdef PyObject* value
-        cdef uint32_t e
         cdef double t
+        cdef bint found
         self.now(&t)
-        hotset_lock(&s.lock)
-        store_bury_due(s, t, True, &grave)
-        e = s.policy.victim(s.state, &s.slab)
-        if e != NIL:
-            key = <PyObject*>s.slab.entries[e].key
-            value = <PyObject*>s.slab.entries[e].value
-            incref(key)
-            incref(value)
-            store_bury(s, e, SIZE if self.making_room else EXPLICIT, &grave)
-        hotset_unlock(&s.lock)
+        found = store_pop_victim(&self.store, t, SIZE if self.making_room else EXPLICIT, &key, &value, &grave)
         self.drop(&grave)
-        if e == NIL:
+        if not found:
             raise KeyError(f"{type(self).__name__} is empty")
         result = (stolen(key), stolen(value))
         if self.flights is not None:
@@ -1023,7 +810,8 @@ cdef class Cache:
         cdef uint32_t hashes[BATCH]
         cdef Py_ssize_t start = 0, i, n, total
         cdef double t
-        cdef int failed
+        cdef Grave grave = [NIL, NIL]
+        cdef int status
         items = keys if type(keys) is tuple else tuple(keys)
         total = len(items)
         result = {}
@@ -1032,9 +820,10 @@ cdef class Cache:
             for i in range(n):
                 hashes[i] = hotset_mix(hotset_hash(tuple_item(<PyObject*>items, start + i)))
             self.now(&t)
-            failed = self.read_batch(<PyObject*>items, start, n, hashes, values, t)
+            status = store_read_batch(&self.store, tuple_items(<PyObject*>items) + start, n, hashes, values, t, &grave)
+            self.drop(&grave)
             try:
-                checked(failed)
+                checked(status)
                 for i in range(n):
                     if values[i] != NULL:
                         dict_set(<PyObject*>result, tuple_item(<PyObject*>items, start + i), values[i])
@@ -1044,49 +833,6 @@ cdef class Cache:
                         decref(values[i])
             start += n
         return result
-
-    cdef int read_batch(self, PyObject* items, Py_ssize_t start, Py_ssize_t n, uint32_t* hashes, PyObject** values,
-                        double t) noexcept:
-        """New references to the values of up to BATCH keys, NULL for those not there; -1 with an error set."""
-        cdef Store* s = &self.store
-        cdef Grave grave = [NIL, NIL]
-        cdef uint32_t firsts[BATCH]
-        cdef Probe probe
-        cdef Py_ssize_t i
-        cdef uint32_t e
-        cdef Entry* entry
-        memset(values, 0, n * sizeof(PyObject*))
-        hotset_lock(&s.lock)
-        for i in range(n):
-            hotset_prefetch(&s.index.slots[hashes[i] >> s.index.shift])
-        for i in range(n):
-            probe_start(&s.index, &probe, hashes[i])
-            firsts[i] = probe_next(&s.index, &probe)
-            hotset_prefetch(&s.slab.entries[firsts[i]])
-            if s.wheel.timers != NULL:
-                hotset_prefetch(&s.wheel.timers[BUCKETS + firsts[i]])
-        for i in range(n):
-            entry = &s.slab.entries[firsts[i]]
-            hotset_prefetch(entry.key)
-            hotset_prefetch(entry.value)
-            hotset_prefetch(&s.slab.entries[entry.next])
-            hotset_prefetch(&s.slab.entries[entry.prev])
-        for i in range(n):
-            if store_find(s, tuple_item(items, start + i), hashes[i], &e) < 0:
-                self.drop(&grave)
-                return -1
-            if e != NIL and store_expired(s, e, t):
-                store_bury(s, e, EXPIRED, &grave)
-                e = NIL
-            if e == NIL:
-                s.count.misses += 1
-                continue
-            values[i] = <PyObject*>s.slab.entries[e].value
-            incref(values[i])
-            store_used(s, e, t)
-        hotset_unlock(&s.lock)
-        self.drop(&grave)
-        return 0
 
     def set_many(self, items, ttl=None):
         """Write all pairs of a mapping or an iterable of pairs. What was written before an error stays."""
@@ -1137,7 +883,6 @@ cdef class Cache:
         cdef Grave grave = [NIL, NIL]
         cdef Picked* picked
         cdef Py_ssize_t n = 0
-        cdef uint32_t e
         cdef double t
         if time is None:
             self.now(&t)
@@ -1147,14 +892,7 @@ cdef class Cache:
         picked = <Picked*>PyMem_RawMalloc((s.index.used + 1) * sizeof(Picked))
         if picked != NULL:
             store_bury_due(s, t, True, &grave)
-            e = grave.head
-            while e != NIL:
-                picked[n].key = key_of(&s.slab.entries[e])
-                picked[n].value = <PyObject*>s.slab.entries[e].value
-                incref(picked[n].key)
-                incref(picked[n].value)
-                n += 1
-                e = s.slab.entries[e].next
+            n = pick_buried(s, &grave, picked)
         hotset_unlock(&s.lock)
         if picked == NULL:
             raise MemoryError
@@ -1177,7 +915,7 @@ cdef class Cache:
         """Change maxsize; what does not fit any more is evicted at once."""
         cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
-        cdef double limit = as_bound(maxsize)
+        cdef double limit = bound_of(maxsize)
         cdef double t
         cdef int status
         self.now(&t)
@@ -1289,15 +1027,16 @@ cdef class Cache:
         try:
             if picked == NULL or order == NULL:
                 raise MemoryError
-            for i, (key, value, weight, life, rank, place) in enumerate(entries):
+            for i, (key, value, weight, life, idle, rank, place) in enumerate(entries):
                 if life < HOTSET_NEVER:
                     self.start_clock(life)
-                picked[i] = Picked(<PyObject*>key, <PyObject*>value, weight, life, rank, hotset_mix(hotset_hash(<PyObject*>key)))
-            for i, place in enumerate(sorted(range(n), key=[entry[5] for entry in entries].__getitem__)):
+                picked[i] = Picked(<PyObject*>key, <PyObject*>value, weight, life, idle, rank,
+                                   hotset_mix(hotset_hash(<PyObject*>key)))
+            for i, place in enumerate(sorted(range(n), key=[entry[6] for entry in entries].__getitem__)):
                 order[i] = place
             self.now(&t)
             hotset_lock(&self.store.lock)
-            status = self.link_all(picked, order, n, t)
+            status = link_picked(&self.store, picked, order, n, t)
             hotset_unlock(&self.store.lock)
             if status != 0:
                 raise MemoryError
@@ -1305,28 +1044,6 @@ cdef class Cache:
             PyMem_RawFree(picked)
             PyMem_RawFree(order)
         return 0
-
-    cdef int link_all(self, Picked* picked, Py_ssize_t* order, Py_ssize_t n, double t) noexcept nogil:
-        """The part of restore that needs the lock; -1 when memory is out, with what was linked till then."""
-        cdef Store* s = &self.store
-        cdef Picked* one
-        cdef Py_ssize_t i
-        cdef int status = 0
-        for i in range(n):
-            one = &picked[order[i]]
-            if status == 0:
-                status = store_reserve(s, t, t + one.life)
-            if status != 0 or s.weight + one.weight > s.limit:
-                one.place = NIL
-                continue
-            incref(one.key)
-            incref(one.value)
-            one.place = store_link(s, one.key, one.value, one.place, one.weight)
-        for i in range(n):
-            if picked[i].place != NIL:
-                s.policy.restore(s.state, &s.slab, picked[i].place, picked[i].rank)
-                store_schedule(s, picked[i].place, t, t + picked[i].life)
-        return status
 
     def __copy__(self):
         rebuild, arguments, state = self.__reduce_ex__(2)
@@ -1364,60 +1081,21 @@ cdef class CacheIterator:
 
     def __next__(self):
         cdef Cache cache = self.cache
-        cdef PyObject* key = NULL
-        cdef PyObject* value = NULL
-        cdef Entry* entry
-        cdef bint changed
+        cdef PyObject* key
+        cdef PyObject* value
         cdef double t
+        cdef int status
         if cache is None:
             raise StopIteration
         cache.now(&t)
-        hotset_lock(&cache.store.lock)
-        changed = cache.store.edits != self.edits
-        while not changed and self.e < cache.store.slab.top:
-            entry = &cache.store.slab.entries[self.e]
-            self.e += 1
-            if is_live(entry) and not store_expired(&cache.store, self.e - 1, t):
-                key = <PyObject*>entry.key
-                value = <PyObject*>entry.value
-                incref(key)
-                incref(value)
-                break
-        hotset_unlock(&cache.store.lock)
-        if changed:
+        status = store_next(&cache.store, &self.e, self.edits, t, &key, &value)
+        if status <= 0:
             self.cache = None
-            raise RuntimeError(f"{type(cache).__name__} changed during iteration")
-        if key == NULL:
-            self.cache = None
+            if status < 0:
+                raise RuntimeError(f"{type(cache).__name__} changed during iteration")
             raise StopIteration
         pair = (stolen(key), stolen(value))
         return pair[self.what] if self.what < 2 else pair
-
-
-class CacheValues(ValuesView):
-    """The values of a cache."""
-
-    __slots__ = ()
-
-    def __iter__(self):
-        return CacheIterator(self._mapping, 1)
-
-    def __contains__(self, value):
-        return any(v is value or v == value for v in self)
-
-
-class CacheItems(ItemsView):
-    """The (key, value) pairs of a cache."""
-
-    __slots__ = ()
-
-    def __iter__(self):
-        return CacheIterator(self._mapping, 2)
-
-    def __contains__(self, item):
-        key, value = item
-        found = self._mapping.peek(key, MISSING)
-        return found is value or found == value
 
 
 # ---- the policies' classes ----
@@ -1613,9 +1291,9 @@ cdef class Memo:
 
     def cache_info(self):
         """Hits, misses, maxsize and current size; for a method, of all instances together."""
-        return self.info(self.all_stores())
+        return self._info(self.all_stores())
 
-    cdef object info(self, list stores):
+    def _info(self, stores, /):
         cdef Cache store
         hits, misses, currsize = 0, self.misses, 0
         for store in stores:
@@ -1627,47 +1305,31 @@ cdef class Memo:
     def cache_clear(self):
         """Forget all results and begin to count anew."""
         self.misses = 0
-        for store in self.all_stores():
+        self._clear(self.all_stores())
+
+    def _clear(self, stores, /):
+        for store in stores:
             store.clear()
             store.stats(reset=True)
 
-    cdef Cache store_of(self, PyObject* instance):
+    def _store_of(self, instance, /):
         """The cache of a method's instance."""
+        return self.store_of(<PyObject*>instance)
+
+    cdef Cache store_of(self, PyObject* instance):
         number = <size_t>instance
         known = self.stores.get(number)
         if known is None:
-            known = self.stores.setdefault(number, self.new_store(<object>instance, number))
+            known = new_store(self.stores, <object>instance, self.make_store)
         return known[1]
-
-    cdef tuple new_store(self, object instance, object number):
-        stores = self.stores
-        try:
-            reference = weakref_ref(instance, lambda _: stores.pop(number, None))
-        except TypeError:
-            raise TypeError(f"cannot cache a method of {type(instance).__name__}: its instances take no weak references "
-                            f"(add '__weakref__' to its __slots__)") from None
-        return reference, self.make_store()
 
     cdef object key_of(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames):
         """The key of a call with other arguments than one str or int: as functools makes it."""
-        cdef Py_ssize_t nkw = tuple_size(kwnames) if kwnames != NULL else 0, i, n
+        cdef Py_ssize_t nkw = tuple_size(kwnames) if kwnames != NULL else 0, i
         if self.make_key is not None:
             return self.make_key(*[<object>args[i] for i in range(nargs)],
                                  **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
-        n = nargs + (1 + 2 * nkw if nkw else 0) + (nargs + nkw if self.typed else 0)
-        cdef PyObject* key = PyTuple_New(n)
-        n = 0
-        for i in range(nargs):
-            n = put_item(key, n, args[i])
-        if nkw:
-            n = put_item(key, n, <PyObject*>KWD_MARK)
-            for i in range(nkw):
-                n = put_item(key, n, tuple_item(kwnames, i))
-                n = put_item(key, n, args[nargs + i])
-        if self.typed:
-            for i in range(nargs + nkw):
-                n = put_item(key, n, type_of(args[i]))
-        return stolen(key)
+        return stolen(call_key(args, nargs, kwnames, <PyObject*>KWD_MARK, self.typed))
 
     cdef PyObject* call(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
         """A call with any arguments."""
@@ -1716,82 +1378,17 @@ cdef class Memo:
         return <PyObject*>result
 
 
-cdef class BoundMemo:
-    """A memoized method of one instance, with that instance's results."""
-    cdef readonly Memo __func__
-    cdef readonly object __self__
-    cdef object __weakref__
-
-    def __init__(self, memo, instance):
-        self.__func__ = memo
-        self.__self__ = instance
-
-    def __call__(self, *args, **kwargs):
-        return self.__func__(self.__self__, *args, **kwargs)
-
-    def __getattr__(self, name):
-        return getattr(self.__func__, name)
-
-    def __repr__(self):
-        return f"<bound {self.__func__!r} of {self.__self__!r}>"
-
-    @property
-    def cache(self):
-        """The instance's cache."""
-        return self.__func__.store_of(<PyObject*>self.__self__)
-
-    def cache_info(self):
-        """Hits, misses, maxsize and current size, of this instance."""
-        return self.__func__.info([self.cache])
-
-    def cache_clear(self):
-        """Forget this instance's results and begin to count anew."""
-        self.cache.clear()
-        self.cache.stats(reset=True)
-
-
-cdef inline Py_ssize_t put_item(PyObject* items, Py_ssize_t n, PyObject* item) noexcept:
-    incref(item)
-    PyTuple_SET_ITEM(items, n, item)
-    return n + 1
-
-
 # ---- replay ----
 
-ctypedef fused integer:
-    int8_t
-    int16_t
-    int32_t
-    int64_t
-    uint8_t
-    uint16_t
-    uint32_t
-    uint64_t
-
-
-cdef void widen(const integer[:] keys, Py_ssize_t start, Py_ssize_t n, uint64_t* words, uint32_t* hashes) noexcept nogil:
-    """A batch of keys as words, with the mixed hash that the same ints have in a cache."""
-    cdef Py_ssize_t i
-    cdef uint64_t mask = <uint64_t>-1
-    for i in range(n):
-        words[i] = <uint64_t>keys[start + i]
-        if integer is uint64_t:
-            hashes[i] = hotset_mix(hotset_hash_uint64(keys[start + i]))
-        else:
-            hashes[i] = hotset_mix(hotset_hash_int64(<int64_t>keys[start + i]))
-
-
-def _replay_typed(Cache cache, double limit, const integer[:] keys, sizes):
-    """replay() for one integer type of keys; `cache` lends its policy."""
+def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
+    """What hotset.replay runs: (hits, hit bytes, bytes) of keys of one integer type; `cache` lends its policy."""
     cdef Store s
     cdef Tally tally = [0, 0.0, 0.0]
-    cdef uint64_t words[BATCH]
-    cdef uint32_t hashes[BATCH]
     cdef const double[::1] weighed
     cdef const double* given = NULL
-    cdef Py_ssize_t start = 0, stop, n, total = keys.shape[0]
+    cdef Py_ssize_t start = 0, stop, total = keys.shape[0]
     cdef int status = 0
-    if sizes is not None:
+    if sizes is not None and total:
         weighed = sizes
         given = &weighed[0]
     memset(&s, 0, sizeof(Store))
@@ -1801,18 +1398,14 @@ def _replay_typed(Cache cache, double limit, const integer[:] keys, sizes):
         while start < total and status == 0:
             with nogil:
                 stop = min(total, start + SIGNAL_CHECK)
-                while start < stop and status == 0:
-                    n = min(stop - start, <Py_ssize_t>BATCH)
-                    widen(keys, start, n, words, hashes)
-                    status = replay_batch(&s, &tally, n, words, hashes, given + start if given != NULL else NULL)
-                    start += n
+                status = replay_run(&s, &tally, keys, given, start, stop)
+                start = stop
             PyErr_CheckSignals()
         if status != 0:
             raise MemoryError
     finally:
         store_close(&s)
-    return ReplayResult(total, tally.hits, total - tally.hits, tally.hits / <double>total,
-                        tally.byte_hits / tally.bytes if tally.bytes else 0.0)
+    return tally.hits, tally.byte_hits, tally.bytes
 
 
 POLICIES = {"lru": LRUCache, "lfu": LFUCache, "arc": ARCCache, "tinylfu": TinyLFUCache, "fifo": FIFOCache, "rr": RRCache}
@@ -1824,56 +1417,6 @@ def policy_class(policy, /):
         return POLICIES[policy]
     except (KeyError, TypeError):
         raise ValueError(f"unknown policy {policy!r}: use one of {', '.join(POLICIES)}") from None
-
-
-def replay(policy, maxsize, keys, sizes=None):
-    """Request keys one after the other from an empty cache and count the hits: a miss stores its key.
-
-    Runs the code of the cache class of that policy, without the GIL and without objects. `keys` is a one-dimensional
-    array of integers (NumPy or any other buffer), `sizes` one of as many non-negative numbers, each what storing its
-    request's key counts against maxsize; a key of a size above maxsize is not stored.
-
-    Returns a ReplayResult(requests, hits, misses, hit_ratio, byte_hit_ratio). A cache that is filled by the same ints
-    through get and set has the same hits. Random replacement has a fixed seed here.
-
-    Raises ValueError for an unknown policy, a bad maxsize, or arrays that do not fit; TypeError for keys that are not integers.
-    """
-    cdef double limit = as_bound(maxsize)
-    cache = policy_class(policy).__new__(policy_class(policy))
-    view = as_view("keys", keys)
-    if sizes is not None:
-        sizes = as_sizes(sizes, len(view))
-    if view.format.lstrip("@=<>!") not in INTEGER_FORMATS:
-        raise TypeError(f"keys must be an array of integers, got elements of format {view.format!r}")
-    if len(view) == 0:
-        return ReplayResult(0, 0, 0, 0.0, 0.0)
-    return _replay_typed(cache, limit, view, sizes)
-
-
-cdef str INTEGER_FORMATS = "bBhHiIlLqQnN"
-
-
-cdef object as_view(str name, object array):
-    try:
-        view = memoryview(array)
-    except TypeError:
-        raise TypeError(f"{name} must be an array of integers, such as a NumPy one, got {type(array).__name__}") from None
-    if view.ndim != 1:
-        raise ValueError(f"{name} must have one dimension, got {view.ndim}")
-    return view
-
-
-cdef object as_sizes(object sizes, Py_ssize_t n):
-    """Sizes as a buffer of doubles, each checked."""
-    import array
-
-    view = as_view("sizes", sizes)
-    if len(view) != n:
-        raise ValueError(f"sizes must be as many as keys, {n}, got {len(view)}")
-    doubles = array.array("d", view)
-    if n and not min(doubles) >= 0:
-        raise ValueError(f"sizes must be non-negative, got {min(doubles)!r}")
-    return doubles
 
 
 # ---- what Cython cannot declare: slots of the types ----
@@ -1921,72 +1464,70 @@ cdef memo_function call_quickly, call_slowly
 cdef memo_filler fill
 
 
-cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
+cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Path path) noexcept:
+    """`get` by store_read_same; NULL, without an error, if that cannot tell."""
     cdef PyObject* value
     cdef Py_hash_t hash
     cdef int status
-    if self.path == LEAF and kwnames == NULL and <size_t>(nargs - 1) < 2:
+    if self.path == path and kwnames == NULL and <size_t>(nargs - 1) < 2:
         hash = hotset_known_hash(args[0])
         if HOTSET_LIKELY(hash != -1):
-            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, True)
+            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, path == LEAF)
             if HOTSET_LIKELY(status > 0):
                 return value
             if status == 0:
                 value = args[1] if nargs == 2 else <PyObject*>None
                 incref(value)
                 return value
-    return get_quickly(self, args, nargs, kwnames)
+    return NULL
+
+
+cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
+    cdef PyObject* value = get_same(self, args, nargs, kwnames, LEAF)
+    return value if HOTSET_LIKELY(value != NULL) else get_quickly(self, args, nargs, kwnames)
 
 
 cdef PyObject* cache_get_quickly(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     """cache_get for policies that must be told of a hit and for entries that can expire."""
-    cdef PyObject* value
-    cdef Py_hash_t hash
-    cdef int status
-    if self.path == QUICK and kwnames == NULL and <size_t>(nargs - 1) < 2:
-        hash = hotset_known_hash(args[0])
-        if HOTSET_LIKELY(hash != -1):
-            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, False)
-            if HOTSET_LIKELY(status > 0):
-                return value
-            if status == 0:
-                value = args[1] if nargs == 2 else <PyObject*>None
-                incref(value)
-                return value
-    return get_slowly(self, args, nargs, kwnames)
+    cdef PyObject* value = get_same(self, args, nargs, kwnames, QUICK)
+    return value if HOTSET_LIKELY(value != NULL) else get_slowly(self, args, nargs, kwnames)
+
+
+cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Path path,
+                          uint32_t* hash, PyObject** value) noexcept:
+    """What store_read_same says of a call with one str or small int; -1 also for other calls."""
+    cdef Py_hash_t known
+    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and self.store.path == path):
+        known = hotset_known_hash(args[0])
+        if HOTSET_LIKELY(known != -1):
+            hash[0] = hotset_mix(known)
+            return store_read_same(&self.store.store, args[0], hash[0], value, path == LEAF)
+    return -1
 
 
 cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
     """Memo.__call__ by the vectorcall protocol."""
     cdef PyObject* value
-    cdef Py_hash_t hash
-    cdef int status
+    cdef uint32_t hash
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
-    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and self.store.path == LEAF):
-        hash = hotset_known_hash(args[0])
-        if HOTSET_LIKELY(hash != -1):
-            status = store_read_same(&self.store.store, args[0], hotset_mix(hash), &value, True)
-            if HOTSET_LIKELY(status > 0):
-                return value
-            if status == 0:
-                return fill(self, self.store, args[0], hotset_mix(hash), args, nargs, kwnames)
+    cdef int status = call_same(self, args, nargs, kwnames, LEAF, &hash, &value)
+    if HOTSET_LIKELY(status > 0):
+        return value
+    if status == 0:
+        return fill(self, self.store, args[0], hash, args, nargs, kwnames)
     return call_quickly(self, args, nargs, kwnames)
 
 
 cdef PyObject* memo_call_quickly(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     """memo_call for the other policies and for stores where results can expire."""
     cdef PyObject* value
-    cdef Py_hash_t hash
-    cdef int status
-    if kwnames == NULL and nargs == 1 and self.plain and self.store.path == QUICK:
-        hash = hotset_known_hash(args[0])
-        if HOTSET_LIKELY(hash != -1):
-            status = store_read_same(&self.store.store, args[0], hotset_mix(hash), &value, False)
-            if HOTSET_LIKELY(status > 0):
-                return value
-            if status == 0:
-                return fill(self, self.store, args[0], hotset_mix(hash), args, nargs, kwnames)
+    cdef uint32_t hash
+    cdef int status = call_same(self, args, nargs, kwnames, QUICK, &hash, &value)
+    if HOTSET_LIKELY(status > 0):
+        return value
+    if status == 0:
+        return fill(self, self.store, args[0], hash, args, nargs, kwnames)
     return call_slowly(self, args, nargs, kwnames)
 
 
@@ -1997,15 +1538,8 @@ GET.ml_flags = METH_FASTCALL | METH_KEYWORDS
 GET.ml_doc = b"get($self, key, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
 
 
-cdef int install(type cls) except -1:
-    """Give a cache type its real tp_traverse and tp_clear."""
-    cdef TypeSlots* slots = <TypeSlots*>cls
-    slots.tp_traverse = <traverseproc>cache_traverse
-    slots.tp_clear = <inquiry>cache_clear
-    return 0
-
-
-cdef int install_all() except -1:
+cdef int install() except -1:
+    """Called once, when the module is imported."""
     global traverse_fields, clear_fields, get_quickly, get_slowly, call_quickly, call_slowly, fill
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
@@ -2018,7 +1552,8 @@ cdef int install_all() except -1:
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
     for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, RRCache, TTLCache, TLRUCache):
-        install(cls)
+        (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
+        (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
     (<object>slots.tp_dict)["get"] = PyDescr_NewMethod(<PyTypeObject*>Cache, &GET)
     PyType_Modified(<PyTypeObject*>Cache)
     slots = <TypeSlots*>Memo
@@ -2029,4 +1564,4 @@ cdef int install_all() except -1:
     return 0
 
 
-install_all()
+install()

@@ -24,6 +24,9 @@
 
 #define HOTSET_NEVER ((double)INFINITY)
 
+/* The items of a tuple, as an array */
+#define hotset_tuple_items(t) (((PyTupleObject *)(t))->ob_item)
+
 /* The wheel's 40 bits of ticks, and where it begins to count anew; an enum has room for neither. */
 #define HOTSET_LAST_TICK ((INT64_C(1) << 40) - 1)
 #define HOTSET_REBASE_TICK (INT64_C(1) << 39)

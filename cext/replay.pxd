@@ -4,11 +4,13 @@ An entry's ``value`` is the integer itself and its ``key`` a mark that is no add
 caches run. Keys come in batches, so that the table's slots and the entries are on their way from memory before they are
 needed: most of what a replay of a large cache waits for.
 """
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from batch cimport BATCH
 from core.index cimport Probe, probe_next, probe_start
 from core.slab cimport NIL, slab_release
-from store cimport (EXPLICIT, Grave, Store, hotset_prefetch, store_link, store_make_room, store_reserve)
+from python cimport hotset_hash_int64, hotset_hash_uint64, hotset_mix
+from store cimport Grave, Store, hotset_prefetch, store_link, store_make_room, store_reserve
 
 cdef enum:
     PRESENT = 2            # the key of every entry: not NULL, and even as an address is
@@ -61,4 +63,41 @@ cdef inline int replay_batch(Store* s, Tally* tally, Py_ssize_t n, const uint64_
             slab_release(&s.slab, e)
         e = store_link(s, <void*>PRESENT, <void*>keys[i], hashes[i], size)
         s.policy.insert(s.state, &s.slab, e)
+    return 0
+
+
+ctypedef fused integer:
+    int8_t
+    int16_t
+    int32_t
+    int64_t
+    uint8_t
+    uint16_t
+    uint32_t
+    uint64_t
+
+
+cdef inline void widen(const integer[:] keys, Py_ssize_t start, Py_ssize_t n, uint64_t* words, uint32_t* hashes) noexcept nogil:
+    """A batch of keys as words, with the mixed hash that the same ints have in a cache."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        words[i] = <uint64_t>keys[start + i]
+        if integer is uint64_t:
+            hashes[i] = hotset_mix(hotset_hash_uint64(keys[start + i]))
+        else:
+            hashes[i] = hotset_mix(hotset_hash_int64(<int64_t>keys[start + i]))
+
+
+cdef inline int replay_run(Store* s, Tally* tally, const integer[:] keys, const double* sizes, Py_ssize_t start,
+                           Py_ssize_t stop) noexcept nogil:
+    """Request the keys from start to stop; -1 when memory is out."""
+    cdef uint64_t words[BATCH]
+    cdef uint32_t hashes[BATCH]
+    cdef Py_ssize_t n
+    while start < stop:
+        n = min(stop - start, <Py_ssize_t>BATCH)
+        widen(keys, start, n, words, hashes)
+        if replay_batch(s, tally, n, words, hashes, sizes + start if sizes != NULL else NULL) != 0:
+            return -1
+        start += n
     return 0

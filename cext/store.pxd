@@ -48,6 +48,9 @@ cdef enum:                 # causes; their names are in the face
     EXPLICIT, REPLACED, EXPIRED, SIZE
 
 cdef enum:
+    NO_MEMORY = -2         # what store_write answers, with no error set
+
+cdef enum:
     BURIED = 1             # low bit of the key of an entry that waits in a grave; objects are aligned
     MAX_COMPARISONS = 1000 # of one lookup whose keys' __eq__ change the cache each time
 
@@ -348,6 +351,167 @@ cdef inline uint32_t store_link(Store* s, void* key, void* value, uint32_t hash,
     s.version += 1
     s.edits += 1
     return e
+
+
+cdef struct Replaced:      # what a write put another value in place of; owned
+    PyObject* key
+    PyObject* value
+
+
+cdef inline uint32_t store_make_growth_room(Store* s, uint32_t e, double weight, Grave* grave) noexcept nogil:
+    """Bury victims until an entry may take on a weight: the entry, or NIL if it was a victim itself."""
+    cdef uint32_t victim
+    while s.weight + weight - slab_weight(&s.slab, e) > s.limit:
+        victim = s.policy.victim(s.state, &s.slab)
+        store_bury(s, victim, REPLACED if victim == e else SIZE, grave)
+        if victim == e:
+            return NIL
+    return e
+
+
+cdef inline void store_replace(Store* s, uint32_t e, PyObject* value, double weight, Replaced* replaced) noexcept nogil:
+    """Write the value of an entry that is there."""
+    cdef double before = slab_weight(&s.slab, e)
+    replaced.key = <PyObject*>s.slab.entries[e].key
+    replaced.value = <PyObject*>s.slab.entries[e].value
+    incref(replaced.key)
+    incref(value)
+    s.slab.entries[e].value = value
+    if s.slab.weights != NULL and weight != before:
+        s.slab.weights[e] = weight
+        s.weight += weight - before
+        s.policy.reweigh(s.state, &s.slab, e, before)
+    s.policy.update(s.state, &s.slab, e)
+    s.count.updates += 1
+    s.count.removed[REPLACED] += 1
+
+
+cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t hash, double weight, double now,
+                            double deadline, bint only_absent, const bint* fenced, Grave* grave,
+                            Replaced* replaced) noexcept:
+    """Set a key whose weight is within the limit: 1; 0 if it is there and `only_absent`, or if the write is fenced.
+
+    NO_MEMORY when memory is out, -1 with an error set. Takes the lock itself; grave and replaced are the caller's to empty.
+    """
+    cdef uint32_t e
+    cdef int written = 1
+    hotset_lock(&s.lock)
+    store_bury_due(s, now, s.weight + weight > s.limit, grave)      # the dead go before the living
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e != NIL and store_expired(s, e, now):
+        store_bury(s, e, EXPIRED, grave)
+        e = NIL
+    if (fenced != NULL and fenced[0]) or (e != NIL and only_absent):
+        written = 0
+    elif store_reserve(s, now, deadline) != 0:
+        written = NO_MEMORY
+    else:
+        if e != NIL:
+            e = store_make_growth_room(s, e, weight, grave)
+        if e != NIL:
+            store_replace(s, e, value, weight, replaced)
+        else:
+            s.policy.prepare(s.state, &s.slab, hash)
+            store_make_room(s, weight, grave)
+            incref(key)
+            incref(value)
+            e = store_link(s, key, value, hash, weight)
+            s.policy.insert(s.state, &s.slab, e)
+            s.count.inserts += 1
+        store_schedule(s, e, now, deadline)
+    hotset_unlock(&s.lock)
+    return written
+
+
+cdef inline int store_take(Store* s, PyObject* key, uint32_t hash, double now, uint32_t cause, PyObject** value,
+                           Grave* grave) noexcept:
+    """Remove a key: 0 and a new reference to its value, or NULL if it is not there; -1 on an error. Takes the lock itself."""
+    cdef uint32_t e
+    hotset_lock(&s.lock)
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e != NIL:
+        if store_expired(s, e, now):
+            cause = EXPIRED
+        else:
+            value[0] = <PyObject*>s.slab.entries[e].value
+            incref(value[0])
+        store_bury(s, e, cause, grave)
+    hotset_unlock(&s.lock)
+    return 0
+
+
+cdef inline bint store_pop_victim(Store* s, double now, uint32_t cause, PyObject** key, PyObject** value,
+                                  Grave* grave) noexcept nogil:
+    """Remove what the policy would evict next: new references to its key and value; false if empty. Takes the lock itself."""
+    cdef uint32_t e
+    hotset_lock(&s.lock)
+    store_bury_due(s, now, True, grave)
+    e = s.policy.victim(s.state, &s.slab)
+    if e != NIL:
+        key[0] = <PyObject*>s.slab.entries[e].key
+        value[0] = <PyObject*>s.slab.entries[e].value
+        incref(key[0])
+        incref(value[0])
+        store_bury(s, e, cause, grave)
+    hotset_unlock(&s.lock)
+    return e != NIL
+
+
+cdef inline int store_touch(Store* s, PyObject* key, uint32_t hash, double now, double deadline, Grave* grave) noexcept:
+    """Use a key and give it a new deadline: 1, or 0 if it is not there; NO_MEMORY, -1 on an error. Takes the lock itself."""
+    cdef uint32_t e
+    cdef int status = 0
+    hotset_lock(&s.lock)
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e != NIL and store_expired(s, e, now):
+        store_bury(s, e, EXPIRED, grave)
+    elif e != NIL:
+        status = NO_MEMORY
+        if store_reserve(s, now, deadline) == 0:
+            status = 1
+            s.policy.hit(s.state, &s.slab, e)
+            store_schedule(s, e, now, deadline)
+    hotset_unlock(&s.lock)
+    return status
+
+
+cdef inline int store_peek(Store* s, PyObject* key, uint32_t hash, double now, PyObject** value) noexcept:
+    """A new reference to a key's value, if it is there, without a trace: 0; -1 on an error. Takes the lock itself."""
+    cdef uint32_t e
+    hotset_lock(&s.lock)
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e != NIL and not store_expired(s, e, now):
+        value[0] = <PyObject*>s.slab.entries[e].value
+        incref(value[0])
+    hotset_unlock(&s.lock)
+    return 0
+
+
+cdef inline int store_next(Store* s, uint32_t* place, uint64_t edits, double now, PyObject** key, PyObject** value) noexcept nogil:
+    """New references to the next entry in the slab from `place` on: 1, 0 at the end, -1 if `edits` have been made since.
+
+    Takes the lock itself.
+    """
+    cdef uint32_t e
+    cdef int status = 0
+    hotset_lock(&s.lock)
+    if s.edits != edits:
+        status = -1
+    while status == 0 and place[0] < s.slab.top:
+        e = place[0]
+        place[0] = e + 1
+        if is_live(&s.slab.entries[e]) and not store_expired(s, e, now):
+            key[0] = <PyObject*>s.slab.entries[e].key
+            value[0] = <PyObject*>s.slab.entries[e].value
+            incref(key[0])
+            incref(value[0])
+            status = 1
+    hotset_unlock(&s.lock)
+    return status
 
 
 cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, PyObject** value, Grave* grave) noexcept:

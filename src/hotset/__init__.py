@@ -18,10 +18,10 @@ from hotset._engine import (
     TinyLFUCache,
     TLRUCache,
     TTLCache,
-    replay,
 )
 from hotset._version import __version__
 from hotset.decorators import CacheInfo, cache, cached, lru_cache
+from hotset.replaying import replay
 from hotset.stats import CacheStats, ReplayResult
 
 __all__ = [

@@ -1,4 +1,4 @@
-import sys
+from array import array
 from collections.abc import (
     Callable,
     Hashable,
@@ -6,7 +6,6 @@ from collections.abc import (
     Iterable,
     Iterator,
     KeysView,
-    Mapping,
     MutableMapping,
     ValuesView,
 )
@@ -18,43 +17,29 @@ from typing import (
     Concatenate,
     Final,
     Generic,
+    Literal,
     ParamSpec,
-    Protocol,
     Self,
-    TypeAlias,
     TypeVar,
     overload,
-    type_check_only,
 )
 
 from _typeshed import SupportsKeysAndGetItem
-from typing_extensions import Buffer, disjoint_base
+from typing_extensions import disjoint_base
 
 from hotset.annotations import CacheParameters, Cause, Lifetime, Moment, Timer
-from hotset.stats import CacheStats, ReplayResult
+from hotset.methods import BoundMemo
+from hotset.stats import CacheStats
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
-_K_co = TypeVar("_K_co", covariant=True)
-_V_co = TypeVar("_V_co", covariant=True)
 _Moment = TypeVar("_Moment", bound=Moment)
 _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
 _R = TypeVar("_R")
 _S = TypeVar("_S")
-
-if sys.version_info >= (3, 12):
-    _Array = Buffer
-else:
-    # NumPy's stubs have __buffer__ from Python 3.12 on.
-    @type_check_only
-    class _NumPyArray(Protocol):
-        @property
-        def __array_interface__(self) -> Mapping[str, object]: ...
-
-    _Array: TypeAlias = Buffer | _NumPyArray
 
 POLICIES: Final[dict[str, type[Cache[Any, Any]]]]  # each makes caches of any keys and values
 
@@ -62,7 +47,9 @@ __test__: Final[dict[str, str]]
 
 def count_one(value: object, /) -> int: ...
 def policy_class(policy: str, /) -> type[Cache[Any, Any]]: ...
-def replay(policy: str, maxsize: float, keys: _Array, sizes: _Array | None = None) -> ReplayResult: ...
+def run_replay(
+    cache: Cache[Any, Any], limit: float, keys: memoryview, sizes: array[float] | None
+) -> tuple[int, float, float]: ...
 
 @disjoint_base
 class Flight: ...
@@ -103,6 +90,12 @@ class Cache(MutableMapping[_K, _V]):
     def __contains__(self, key: object, /) -> bool: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[_K]: ...
+    @overload
+    def _iterate(self, what: Literal[0], /) -> Iterator[_K]: ...
+    @overload
+    def _iterate(self, what: Literal[1], /) -> Iterator[_V]: ...
+    @overload
+    def _iterate(self, what: Literal[2], /) -> Iterator[tuple[_K, _V]]: ...
     def __eq__(self, other: object, /) -> bool: ...
     __hash__: ClassVar[None]  # type: ignore[assignment]
     def keys(self) -> KeysView[_K]: ...
@@ -235,9 +228,6 @@ class CacheIterator(Iterator[_T_co]):
     def __next__(self) -> _T_co: ...
     def __iter__(self) -> Self: ...
 
-class CacheValues(ValuesView[_V_co]): ...
-class CacheItems(ItemsView[_K_co, _V_co]): ...
-
 @disjoint_base
 class Memo(Generic[_P, _R]):
     cache_parameters: Callable[[], CacheParameters]
@@ -270,20 +260,6 @@ class Memo(Generic[_P, _R]):
     def cache(self) -> Cache[Hashable, _R] | None: ...
     def cache_info(self) -> _CacheInfo: ...
     def cache_clear(self) -> None: ...
-
-@disjoint_base
-class BoundMemo(Generic[_P, _R]):
-    cache_parameters: Callable[[], CacheParameters]
-    __wrapped__: Callable[Concatenate[Any, _P], _R]
-    __name__: str
-    __qualname__: str
-    @property
-    def __func__(self) -> Memo[Concatenate[Any, _P], _R]: ...
-    @property
-    def __self__(self) -> object: ...
-    def __init__(self, memo: Memo[Concatenate[_S, _P], _R], instance: _S) -> None: ...
-    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
-    @property
-    def cache(self) -> Cache[Hashable, _R]: ...
-    def cache_info(self) -> _CacheInfo: ...
-    def cache_clear(self) -> None: ...
+    def _store_of(self, instance: object, /) -> Cache[Hashable, _R]: ...
+    def _info(self, stores: Iterable[Cache[Hashable, _R]], /) -> _CacheInfo: ...
+    def _clear(self, stores: Iterable[Cache[Hashable, _R]], /) -> None: ...

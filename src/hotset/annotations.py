@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Hashable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Concatenate, Literal, ParamSpec, Protocol, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, ClassVar, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from functools import _CacheInfo
     from typing import NotRequired, Self
+
+    from typing_extensions import Buffer
 
     from hotset._engine import Cache
 
 __all__ = [
+    "Array",
     "BoundMemoized",
     "CacheParameters",
     "Cause",
@@ -39,11 +43,20 @@ Timer = Callable[[], Moment]
 # A time to live or to idle: in the unit of the timer, or as a timedelta.
 Lifetime = float | timedelta
 
+# An array of numbers: any buffer. NumPy's stubs tell of theirs from Python 3.12 on, and before by another attribute.
+Array: TypeAlias = "Buffer | _NumPyArray"
+
 _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
 _R = TypeVar("_R")
 _S = TypeVar("_S")
+_S_contra = TypeVar("_S_contra", contravariant=True)
 _R_co = TypeVar("_R_co", covariant=True)
+
+
+class _NumPyArray(Protocol):
+    @property
+    def __array_interface__(self) -> Mapping[str, object]: ...
 
 
 class CacheParameters(TypedDict):
@@ -77,6 +90,12 @@ class _CacheOfMethod(Protocol):
     def __get__(self, instance: BoundMemoized[..., _R], owner: type | None = None, /) -> Cache[Hashable, _R]: ...
 
 
+class _Takes(Protocol[_S_contra, _P, _R_co]):
+    """A function by its first argument and the others."""
+
+    def __call__(self, first: _S_contra, /, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+
+
 class Memoized(Protocol[_P, _R_co]):
     """What ``cached``, ``lru_cache`` and ``cache`` make of a function.
 
@@ -86,11 +105,9 @@ class Memoized(Protocol[_P, _R_co]):
 
     # None for a method, which has a cache for each instance, and where nothing is kept.
     cache: ClassVar[_CacheOfFunction]
+    __name__: str
+    __qualname__: str
 
-    @property
-    def __name__(self) -> str: ...
-    @property
-    def __qualname__(self) -> str: ...
     @property
     def __wrapped__(self) -> Callable[_P, _R_co]:
         """The function that was decorated."""
@@ -98,15 +115,17 @@ class Memoized(Protocol[_P, _R_co]):
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
         """Return what is kept for these arguments, or call the function and keep what it returns."""
 
-    # The last one is for static methods, whose first argument is not the instance.
+    # For a class method, whose first argument is the class; for what is looked up on the class; for a method; and for a
+    # static method, whose first argument is not the instance. By _Takes, not Memoized[Concatenate[...], ...], of which
+    # mypy does not compare the first argument.
     @overload
-    def __get__(self, instance: None, owner: type | None = None, /) -> Self: ...
+    def __get__(self: _Takes[type[_S], _Q, _R], instance: object, owner: type[_S], /) -> BoundMemoized[_Q, _R]: ...
     @overload
-    def __get__(
-        self: Memoized[Concatenate[_S, _Q], _R], instance: _S, owner: type | None = None, /
-    ) -> BoundMemoized[_Q, _R]: ...
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
     @overload
-    def __get__(self, instance: object, owner: type | None = None, /) -> Self: ...
+    def __get__(self: _Takes[_S, _Q, _R], instance: _S, owner: type, /) -> BoundMemoized[_Q, _R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Self: ...
 
     def cache_info(self) -> _CacheInfo:
         """Hits, misses, maxsize and current size; for a method, of all instances together."""
@@ -122,11 +141,9 @@ class BoundMemoized(Protocol[_P, _R_co]):
     """A decorated method of one instance."""
 
     cache: ClassVar[_CacheOfMethod]
+    __name__: str
+    __qualname__: str
 
-    @property
-    def __name__(self) -> str: ...
-    @property
-    def __qualname__(self) -> str: ...
     @property
     def __self__(self) -> object: ...
     @property

@@ -101,7 +101,8 @@ class LFU:
 class ARC:
     """ARC(c) of Megiddo and Modha, FAST 2003, figure 4; the ghosts are keys, and p is a real number.
 
-    The figure's REPLACE runs only when the cache is full, which is the same as long as nothing is deleted.
+    The figure makes room among the ghosts before a key comes in; here the same ghosts go right after it, which
+    also says what happens when entries are deleted or the capacity changes. `naive` has the figure line by line.
     """
 
     def __init__(self, capacity):
@@ -116,21 +117,16 @@ class ARC:
         self.frequent = False  # ... was in one of the ghost lists
 
     def prepare(self, key):
-        t1, t2, b1, b2, c = self.t1, self.t2, self.b1, self.b2, self.capacity
+        b1, b2 = self.b1, self.b2
         self.from_b2 = self.frequent = False
         if key in b1:
-            self.target = min(c, self.target + max(len(b2) / len(b1), 1.0))
+            self.target = min(self.capacity, self.target + max(len(b2) / len(b1), 1.0))
             self.frequent = True
             del b1[key]
         elif key in b2:
             self.target = max(0.0, self.target - max(len(b1) / len(b2), 1.0))
             self.frequent = self.from_b2 = True
             del b2[key]
-        elif len(t1) + len(b1) >= c:
-            if b1:
-                b1.popitem(last=False)
-        elif len(t1) + len(t2) + len(b1) + len(b2) >= 2 * c:
-            b2.popitem(last=False)
 
     def victim(self):
         t1, t2 = self.t1, self.t2
@@ -143,6 +139,7 @@ class ARC:
         self.frequent = self.from_b2 = False
         where[key] = None
         self.resident[key] = where
+        self._trim()
 
     def hit(self, key):
         where = self.resident[key]
@@ -157,22 +154,23 @@ class ARC:
 
     def remove(self, key, evicted):
         where = self.resident.pop(key)
-        full = len(self.t1) >= self.capacity  # case IV of the figure: T1 alone fills L1, B1 has no room
         del where[key]
-        if not evicted:
-            return
-        if where is self.t2:
-            self.b2[key] = None
-        elif not full or self.frequent:
-            self.b1[key] = None
+        if evicted:
+            (self.b1 if where is self.t1 else self.b2)[key] = None
+            self._trim()
 
     def resize(self, capacity):
         self.capacity = capacity
         self.target = min(self.target, capacity)
-        while self.b1 and len(self.t1) + len(self.b1) > capacity:
-            self.b1.popitem(last=False)
-        while self.b2 and len(self.resident) + len(self.b1) + len(self.b2) > 2 * capacity:
-            self.b2.popitem(last=False)
+        self._trim()
+
+    def _trim(self):
+        """Forget the ghosts that |L1| <= c and |L1| + |L2| <= 2c leave no room for."""
+        t1, t2, b1, b2, c = self.t1, self.t2, self.b1, self.b2, self.capacity
+        while b1 and len(t1) + len(b1) > c:
+            b1.popitem(last=False)
+        while b2 and len(t1) + len(t2) + len(b1) + len(b2) > 2 * c:
+            b2.popitem(last=False)
 
     def order(self):
         return [*self.t1, *self.t2]

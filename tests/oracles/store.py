@@ -120,5 +120,5 @@ class OracleCache:
     def resize(self, maxsize):
         self.expire()
         self.maxsize = maxsize
-        self._shrink(maxsize)
         self.order.resize(maxsize)
+        self._shrink(maxsize)

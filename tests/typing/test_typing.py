@@ -1,5 +1,6 @@
 """The stubs: used strictly, and compared with the built module."""
 
+import importlib
 import os
 import pathlib
 import subprocess
@@ -32,11 +33,18 @@ def run(*arguments, cwd):
 
 
 def test_usage_is_strictly_typed(tmp_path):
-    run("mypy", "--strict", "--warn-unreachable", "--config-file=", str(HERE / "usage.py"), cwd=tmp_path)
+    # Silent, as for an installed package: what it checks its callers for is unreachable to types.
+    options = ("--strict", "--warn-unreachable", "--follow-imports=silent", "--config-file=")
+    run("mypy", *options, str(HERE / "usage.py"), cwd=tmp_path)
 
 
 def test_stubs_match_the_module(tmp_path):
-    run("mypy.stubtest", "hotset._engine", cwd=tmp_path)
+    run("mypy.stubtest", "hotset._engine", "--allowlist", str(HERE / "stubtest-allowlist.txt"), cwd=tmp_path)
+
+
+def test_annotations_can_be_named_while_running():
+    annotations = importlib.import_module("hotset.annotations")
+    assert [name for name in annotations.__all__ if not hasattr(annotations, name)] == []
 
 
 def test_the_package_says_that_it_is_typed():

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
 import numpy as np
 
 import hotset
-
-if TYPE_CHECKING:
-    from hotset.annotations import BoundMemoized, Cause, Lifetime, Memoized, Timer
+from hotset.annotations import BoundMemoized, Cause, Lifetime, Memoized, Timer
 
 T = TypeVar("T")
 
@@ -44,11 +42,11 @@ def arguments() -> None:
     """Arguments give the types of keys and values where nothing else does."""
     listening = hotset.LRUCache(10, on_evict=listen)
     assert_type(listening, hotset.LRUCache[str, int])
-    assert_type(listening.on_evict, "Callable[[str, int, Cause], object] | None")
+    assert_type(listening.on_evict, Callable[[str, int, Cause], object] | None)
     weighed = hotset.TTLCache[str, bytes](1e6, datetime.timedelta(hours=1), getsizeof=len)
     assert_type(weighed.getsizeof(b""), float)
-    assert_type(weighed.ttl, "Lifetime | None")
-    assert_type(weighed.timer, "Timer")
+    assert_type(weighed.ttl, Lifetime | None)
+    assert_type(weighed.timer, Timer)
     picky = hotset.RRCache[str, int](10, pick)
     assert_type(picky.choice(["a"]), str)
     hotset.TTLCache[str, int](10, 60, timer=datetime.datetime.now).expire(datetime.datetime.now())  # noqa: DTZ005
@@ -173,10 +171,21 @@ def called(x: int) -> str:
     return str(x)
 
 
-@hotset.cached(key=lambda path, **_: path, getsizeof=len, on_evict=listen, timer=lambda: 0.0)
+def path_of(path: str, **_: int) -> str:
+    """A key of only some arguments."""
+    return path
+
+
+@hotset.cached(key=path_of, getsizeof=len, on_evict=listen, timer=lambda: 0.0)
 def untold(path: str, *, depth: int = 0) -> Any:
     """A result of any type leaves the arguments theirs."""
     return depth, path
+
+
+@hotset.cached
+def echo(x: T) -> list[T]:
+    """Generic."""
+    return [x]
 
 
 @hotset.lru_cache
@@ -248,11 +257,6 @@ class Host:
         """Called by being read."""
         return []
 
-    @hotset.cached
-    def echo(self, x: T) -> list[T]:
-        """Generic by itself."""
-        return [x]
-
 
 class Box(Generic[T]):
     """Generic by its class."""
@@ -276,15 +280,24 @@ async def decorated() -> None:
     assert_type(called.__name__, str)
     assert_type(called.cache, hotset.Cache[Hashable, str] | None)
     assert_type(untold(path="a", depth=1), Any)
+    assert_type(echo(""), list[str])
     assert_type(like_functools(1), str)
     assert_type(bare_like_functools(1, "a"), str)
     assert_type(unbounded(1), str)
     assert_type(hotset.cache(len)("a"), int)
     assert_type(hotset.cached(functools.partial(called, 1))(), str)
-    plain: Callable[[int], str] = called
-    assert plain
-    wide: Memoized[[int], object] = called
-    assert wide
+    plain: list[Callable[[int], str]] = [called, like_functools, unbounded]
+    exact: list[Memoized[[int], str]] = [
+        hotset.cached(str_of),
+        hotset.cached(ttl=5)(str_of),
+        hotset.lru_cache()(str_of),
+    ]
+    assert len(plain) == len(exact)
+
+
+def str_of(_x: int, /) -> str:
+    """By position only, as Callable and Memoized of a list have it."""
+    return ""
 
 
 async def decorated_coroutine_functions() -> None:
@@ -295,8 +308,8 @@ async def decorated_coroutine_functions() -> None:
     assert_type(await fetch_untold(1), Any)
     assert_type(fetch.cache, hotset.Cache[Hashable, bytes] | None)
     assert_type(fetch.cache_info().misses, int)
-    plain: Callable[[int], Coroutine[Any, Any, bytes]] = fetch
-    assert plain
+    plain: list[Callable[[int], Coroutine[Any, Any, bytes]]] = [fetch]
+    assert len(plain) == 1
 
 
 async def decorated_methods(host: Host, box: Box[int]) -> None:
@@ -314,10 +327,18 @@ async def decorated_methods(host: Host, box: Box[int]) -> None:
     assert_type(host.of_class(1), str)
     assert_type(Host.of_nothing(1), str)
     assert_type(host.attribute, list[int])
-    assert_type(host.echo(""), list[str])
     assert_type(box.twice(1), tuple[int, int])
-    bound: BoundMemoized[[int], str] = host.of_class
-    assert bound
+    assert_type(Host.of_class(1), str)
+    assert_type(Host.of_class.cache_info().hits, int)
+    assert_type(host.of_nothing(1), str)
+    plain: list[Callable[[int], str]] = [host.method, host.of_class, Host.of_class, Host.of_nothing]
+    bound: list[BoundMemoized[[int], str]] = [hotset.cached(of_two).__get__(host, Host)]
+    assert len(plain) > len(bound)
+
+
+def of_two(_host: Host, _x: int, /) -> str:
+    """A method, before it is one."""
+    return ""
 
 
 if TYPE_CHECKING:
@@ -331,10 +352,10 @@ if TYPE_CHECKING:
     hotset.LRUCache[str, int](10, timer=lambda: "now")  # type: ignore[arg-type, return-value]
     hotset.TLRUCache[str, int](10, until)  # type: ignore[arg-type]
     hotset.LRUCache[str, int](10).get(key="a")  # type: ignore[call-overload]
-    hotset.LRUCache[str, int](10).setdefault("a")  # type: ignore[misc]
+    hotset.LRUCache[str, int](10).setdefault("a")  # type: ignore[call-arg]
     hotset.LRUCache[str, int](10).maxsize = 5  # type: ignore[misc]
-    hotset.LRUCache[str, int](10).update({1: 1})  # type: ignore[arg-type]
-    hash(hotset.LRUCache[str, int](10))  # type: ignore[arg-type]
+    hotset.LRUCache[str, int](10).update({1: 1})  # type: ignore[dict-item]
+    unhashable: Hashable = hotset.LRUCache[str, int](10)  # type: ignore[assignment]
     hotset.replay("lru", 10, [1, 2])  # type: ignore[arg-type]
     hotset.cached(maxsize="10")  # type: ignore[call-overload]
     hotset.lru_cache(ttl=5)  # type: ignore[call-overload]
@@ -345,11 +366,14 @@ if TYPE_CHECKING:
     bare_like_functools(x=1)  # type: ignore[call-arg]
     unbounded("a")  # type: ignore[arg-type]
     called.cache.clear()  # type: ignore[union-attr]
-    called.hits  # type: ignore[attr-defined]
+    called.hit()  # type: ignore[attr-defined]
     fetch(1) + b""  # type: ignore[operator]
-    fetch_untold("a")  # type: ignore[arg-type]
+    fetch_untold("a")  # type: ignore[arg-type, unused-coroutine]
     Host().method("a")  # type: ignore[arg-type]
     Host().method(1, z="a")  # type: ignore[call-arg]
     Host().of_class("a")  # type: ignore[arg-type]
-    Host().method(Host(), 1)  # type: ignore[call-arg]
+    Host.of_class("a")  # type: ignore[arg-type]
+    Host.of_nothing("a")  # type: ignore[arg-type]
+    Host.method(1)  # type: ignore[call-arg, arg-type]
+    Host().method(Host())  # type: ignore[arg-type]
     Box[int]().twice("a")  # type: ignore[arg-type]

@@ -1,0 +1,68 @@
+"""What callers may pass to the engine, and what they are told otherwise."""
+
+from __future__ import annotations
+
+import array
+import math
+from datetime import timedelta
+from numbers import Real
+from typing import Any
+
+__all__ = ["bound_of", "check_life", "sizes_of", "view_of"]
+
+_INTEGER_FORMATS = "bBhHiIlLqQnN"
+
+
+def bound_of(maxsize: Any) -> float:
+    """Maxsize as a float, infinite where it is too large for one."""
+    if not isinstance(maxsize, (int, float, Real)):
+        raise TypeError(f"maxsize must be a number (math.inf for no bound), got {maxsize!r}")
+    try:
+        bound = float(maxsize)
+    except OverflowError:
+        bound = math.inf if maxsize > 0 else -math.inf  # type: ignore[operator] # typeshed's Real compares with no int
+    if not bound >= 0:
+        raise ValueError(f"maxsize must be non-negative, got {maxsize!r}")
+    return bound
+
+
+def check_life(name: str, life: Any) -> None:
+    """Raise if a time to live or to idle is neither None, a positive number nor a positive timedelta."""
+    if life is None:
+        return
+    if not isinstance(life, (int, float, timedelta, Real)):
+        raise TypeError(f"{name} must be a number, a timedelta or None, got {life!r}")
+    if not (life.total_seconds() if isinstance(life, timedelta) else life) > 0:  # type: ignore[operator] # as above
+        raise ValueError(f"{name} must be positive, got {life!r}")
+
+
+def view_of(name: str, numbers: Any) -> memoryview:
+    """Return a one-dimensional array of integers as a view of its buffer."""
+    view = _numbers_of(name, numbers)
+    if view.format.lstrip("@=<>!") not in _INTEGER_FORMATS:
+        raise TypeError(f"{name} must be an array of integers, got elements of format {view.format!r}")
+    return view
+
+
+def sizes_of(sizes: Any, count: int) -> array.array[float]:
+    """Return sizes as a buffer of doubles, each checked."""
+    view = _numbers_of("sizes", sizes)
+    if len(view) != count:
+        raise ValueError(f"sizes must be as many as keys, {count}, got {len(view)}")
+    doubles = array.array("d", view)
+    for size in doubles:
+        if not size >= 0:
+            raise ValueError(f"sizes must be non-negative, got {size!r}")
+    return doubles
+
+
+def _numbers_of(name: str, numbers: Any) -> memoryview:
+    try:
+        view = memoryview(numbers)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an array of numbers, such as a NumPy one, got {type(numbers).__name__}"
+        ) from None
+    if view.ndim != 1:
+        raise ValueError(f"{name} must have one dimension, got {view.ndim}")
+    return view
