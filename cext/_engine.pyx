@@ -29,7 +29,7 @@ from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX
                      Py_TPFLAGS_METHOD_DESCRIPTOR, TypeSlots, call, dict_set, hotset_clock_coarse, hotset_clock_precise,
                      hotset_hash, hotset_known_hash, hotset_mix, inquiry, traverseproc, tuple_item, tuple_items, tuple_size,
                      vectorcallfunc)
-from store cimport (Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, NO_MEMORY, REPLACED, Replaced, SIZE, Store, decref,
+from store cimport (BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced, SIZE, Store, TIMED, decref,
                     hotset_lock, hotset_unlock, incref, key_of, store_bury_all, store_bury_due,
                     store_close, store_exhume, store_find, store_make_room, store_next, store_open, store_peek, store_pop_victim, store_read,
                     store_read_known, store_read_same, store_take, store_touch, store_validate, store_write)
@@ -52,11 +52,6 @@ from hotset.views import CacheItems, CacheValues
 
 cdef tuple CAUSES = ("explicit", "replaced", "expired", "size")
 
-cdef enum Path:            # how the hot entry points may look a key up
-    SLOW                   # with care for all that may be: another clock, idle time, a subclass that reads in its own way
-    LEAF                   # store_read_same, as a leaf
-    QUICK                  # store_read_same, with the clock and the policy's verb
-
 cdef enum Clock:
     NO_CLOCK               # nothing can expire
     COARSE                 # time.monotonic, to the kernel's tick
@@ -72,6 +67,9 @@ cdef object MISSING = object()
 cdef object KWD_MARK = object()         # separates positional from keyword arguments in a memoizer's key
 cdef object MONOTONIC = time.monotonic
 cdef object MICROSECOND = timedelta(microseconds=1)
+
+cdef enum:
+    SLOW = -1              # `path` where the clock, idle time or a subclass asks for care
 
 cdef enum Write:
     SET, ADD
@@ -144,7 +142,7 @@ cdef class Cache:
     used from several threads at once and from inside a key's ``__eq__``, a value's ``__del__`` or a listener.
     """
     cdef Store store
-    cdef Path path
+    cdef int path          # how the hot entry points look a key up: as store_read_same names it, or SLOW
     cdef Clock clock
     cdef bint datetimes    # the timer gives datetimes: time counts in microseconds since `epoch`
     cdef double ttl_
@@ -211,7 +209,7 @@ cdef class Cache:
         self.own_setitem = cls.__setitem__ is not Cache.__setitem__
         self.own_delitem = cls.__delitem__ is not Cache.__delitem__
         self.own_missing = cls.__missing__ is not Cache.__missing__
-        self.path = SLOW if self.own_getitem else QUICK if self.store.policy.on_hit == CALL_HIT else LEAF
+        self.path = SLOW if self.own_getitem else BY_VERB if self.store.policy.on_hit == CALL_HIT else LEAF
         if getsizeof is not None and cls.getsizeof is not Cache.getsizeof:
             self.getsizeof = getsizeof          # goes before the subclass's method, as in cachetools
         if min(self.ttl_, self.store.idle) < HOTSET_NEVER:
@@ -240,8 +238,8 @@ cdef class Cache:
             self.clock = COARSE
         if self.clock != COARSE or self.store.idle < HOTSET_NEVER:
             self.path = SLOW
-        elif self.path == LEAF:
-            self.path = QUICK
+        elif self.path != SLOW:
+            self.path = TIMED
         return 0
 
     cdef inline int now(self, double* t) except -1:
@@ -1459,42 +1457,46 @@ ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, uint32_t, PyObject* co
 
 # What the hot entry points call for all that is not the commonest case. By pointer, so that the compiler can neither
 # inline it there nor needs a frame for it, and NULL with an error set passes through as it is.
-cdef cache_function get_quickly, get_slowly
-cdef memo_function call_quickly, call_slowly
+cdef cache_function get_by_verb, get_timed, get_slowly
+cdef memo_function call_otherwise, call_slowly
 cdef memo_filler fill
 
 
-cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Path path) noexcept:
-    """`get` by store_read_same; NULL, without an error, if that cannot tell."""
+cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, int path,
+                               cache_function otherwise) noexcept:
+    """`get` by store_read_same on a path that is a constant here, or else `otherwise`."""
     cdef PyObject* value
     cdef Py_hash_t hash
     cdef int status
-    if self.path == path and kwnames == NULL and <size_t>(nargs - 1) < 2:
-        hash = hotset_known_hash(args[0])
-        if HOTSET_LIKELY(hash != -1):
-            status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, path == LEAF)
-            if HOTSET_LIKELY(status > 0):
-                return value
-            if status == 0:
-                value = args[1] if nargs == 2 else <PyObject*>None
-                incref(value)
-                return value
-    return NULL
+    if self.path != path or kwnames != NULL or <size_t>(nargs - 1) >= 2:
+        return otherwise(self, args, nargs, kwnames)
+    hash = hotset_known_hash(args[0])
+    if hash == -1:
+        return get_slowly(self, args, nargs, kwnames)
+    status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, path)
+    if HOTSET_LIKELY(status > 0):
+        return value
+    if status < 0:
+        return get_slowly(self, args, nargs, kwnames)
+    value = args[1] if nargs == 2 else <PyObject*>None
+    incref(value)
+    return value
 
 
 cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
-    cdef PyObject* value = get_same(self, args, nargs, kwnames, LEAF)
-    return value if HOTSET_LIKELY(value != NULL) else get_quickly(self, args, nargs, kwnames)
+    return get_same(self, args, nargs, kwnames, LEAF, get_by_verb)
 
 
-cdef PyObject* cache_get_quickly(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """cache_get for policies that must be told of a hit and for entries that can expire."""
-    cdef PyObject* value = get_same(self, args, nargs, kwnames, QUICK)
-    return value if HOTSET_LIKELY(value != NULL) else get_slowly(self, args, nargs, kwnames)
+cdef PyObject* cache_get_by_verb(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, get_timed)
 
 
-cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, Path path,
+cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, TIMED, get_slowly)
+
+
+cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, int path,
                           uint32_t* hash, PyObject** value) noexcept:
     """What store_read_same says of a call with one str or small int; -1 also for other calls."""
     cdef Py_hash_t known
@@ -1502,7 +1504,7 @@ cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, Py
         known = hotset_known_hash(args[0])
         if HOTSET_LIKELY(known != -1):
             hash[0] = hotset_mix(known)
-            return store_read_same(&self.store.store, args[0], hash[0], value, path == LEAF)
+            return store_read_same(&self.store.store, args[0], hash[0], value, path)
     return -1
 
 
@@ -1516,14 +1518,16 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
         return value
     if status == 0:
         return fill(self, self.store, args[0], hash, args, nargs, kwnames)
-    return call_quickly(self, args, nargs, kwnames)
+    return call_otherwise(self, args, nargs, kwnames)
 
 
-cdef PyObject* memo_call_quickly(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+cdef PyObject* memo_call_otherwise(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     """memo_call for the other policies and for stores where results can expire."""
     cdef PyObject* value
     cdef uint32_t hash
-    cdef int status = call_same(self, args, nargs, kwnames, QUICK, &hash, &value)
+    cdef int status = call_same(self, args, nargs, kwnames, TIMED, &hash, &value)
+    if status < 0:
+        status = call_same(self, args, nargs, kwnames, BY_VERB, &hash, &value)
     if HOTSET_LIKELY(status > 0):
         return value
     if status == 0:
@@ -1540,13 +1544,14 @@ GET.ml_doc = b"get($self, key, default=None)\n--\n\nThe key's value, or the defa
 
 cdef int install() except -1:
     """Called once, when the module is imported."""
-    global traverse_fields, clear_fields, get_quickly, get_slowly, call_quickly, call_slowly, fill
+    global traverse_fields, clear_fields, get_by_verb, get_timed, get_slowly, call_otherwise, call_slowly, fill
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
     cdef Cache cache = LRUCache.__new__(LRUCache)
-    get_quickly = cache_get_quickly
+    get_by_verb = cache_get_by_verb
+    get_timed = cache_get_timed
     get_slowly = <cache_function>cache.get_slowly
-    call_quickly = memo_call_quickly
+    call_otherwise = memo_call_otherwise
     call_slowly = <memo_function>memo.call
     fill = <memo_filler>memo.fill
     traverse_fields = slots.tp_traverse

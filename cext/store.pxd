@@ -542,14 +542,18 @@ cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, P
     return 0
 
 
-cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, bint leaf) noexcept nogil:
+cdef enum:                 # how store_read_same goes about it; a constant where it is inlined
+    LEAF                   # no timers, and a policy that needs no call: no frame is necessary
+    BY_VERB                # no timers; the policy's verb is called
+    TIMED                  # timers that go by the coarse clock, without idle time; any policy
+
+
+cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, int path) noexcept nogil:
     """store_read for the commonest case: 1 a hit, 0 a miss, -1 if more has to be looked at, with nothing done.
 
-    The commonest case is a key that is the very object stored, near its home, in a store that either has no timers or goes by
-    the coarse clock and no idle time. What is not needed for it is not here: the function is inlined into the few entry points
-    that a program calls millions of times a second, and each register more that it needs costs all of them. A `leaf` has
-    no timers and a policy that needs no call, so that no frame is necessary; it is a constant where this is inlined.
-    Takes the lock itself.
+    The commonest case is a key that is the very object stored, near its home. What is not needed for it is not here: the
+    function is inlined into the few entry points that a program calls millions of times a second, and each register more
+    that it needs costs all of them. Takes the lock itself.
     """
     cdef uint32_t mask, position, want, slot, e
     cdef Entry* entries
@@ -575,15 +579,17 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
     if entries[e].key != key:
         hotset_unlock(&s.lock)
         return -1
-    if not leaf and s.wheel.timers != NULL and wheel_deadline(&s.wheel, e) <= hotset_clock_coarse():
+    if path == TIMED and s.wheel.timers != NULL and wheel_deadline(&s.wheel, e) <= hotset_clock_coarse():
         hotset_unlock(&s.lock)
         return -1
     value[0] = <PyObject*>entries[e].value
     incref(value[0])
     s.count.hits += 1
-    if s.policy.on_hit == MOVE_FRONT:
+    if path == BY_VERB:
+        s.policy.hit(s.state, &s.slab, e)
+    elif s.policy.on_hit == MOVE_FRONT:
         list_move_front(entries, 0, e)
-    elif not leaf and s.policy.on_hit == CALL_HIT:
+    elif path == TIMED and s.policy.on_hit == CALL_HIT:
         s.policy.hit(s.state, &s.slab, e)
     hotset_unlock(&s.lock)
     return 1

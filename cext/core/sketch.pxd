@@ -111,8 +111,6 @@ cdef inline int sketch_double(Sketch* sketch) noexcept nogil:
 cdef inline uint64_t sketch_remix(uint32_t hash) noexcept nogil:
     """64 bits that depend on all bits of the hash and share no structure with the index's use of it."""
     cdef uint64_t x = hash * <uint64_t>0xD6E8FEB86659FD93ULL
-    x ^= x >> 32
-    x *= <uint64_t>0xD6E8FEB86659FD93ULL
     return x ^ (x >> 32)
 
 

@@ -6,7 +6,8 @@ to the front end of the next group. Unlike a list for each frequency, the order 
 the back of the list.
 
 Invariant: buckets form a ring from the lowest frequency to the highest, none is empty, an entry's ``mark`` is its
-bucket. Frequencies count from 1, in 64 bits, and never age. Cost: 24 bytes a bucket (at most one a distinct frequency),
+bucket and the sentinel's is RING. A group is not counted: it ends where the next entry has another mark, so that most hits
+need not write to the bucket that they leave. Frequencies count from 1, in 64 bits, and never age. Cost: 24 bytes a bucket (at most one a distinct frequency),
 nothing an entry. When memory for a bucket is out, a hit renews the entry in its group and does not raise it.
 """
 from libc.stdint cimport uint32_t, uint64_t
@@ -24,8 +25,7 @@ cdef enum:
 
 
 cdef struct Bucket:
-    uint64_t frequency
-    uint32_t count
+    uint64_t frequency     # 0 for RING
     uint32_t newest        # entry of the group nearest the front
     uint32_t colder
     uint32_t hotter        # also chains free buckets
@@ -78,7 +78,6 @@ cdef inline uint32_t lfu_bucket_add(LFU* lfu, uint32_t colder, uint64_t frequenc
         b = lfu.top
         lfu.top += 1
     buckets[b].frequency = frequency
-    buckets[b].count = 0
     buckets[b].colder = colder
     buckets[b].hotter = buckets[colder].hotter
     buckets[buckets[b].hotter].colder = b
@@ -87,22 +86,21 @@ cdef inline uint32_t lfu_bucket_add(LFU* lfu, uint32_t colder, uint64_t frequenc
 
 
 cdef inline void lfu_leave(LFU* lfu, Entry* entries, uint32_t e) noexcept nogil:
-    """Take an entry out of its bucket, which goes when it is empty. The list is left as it is."""
+    """Take an entry out of its bucket, which goes when it is empty. The list is left as it is, and must be so yet."""
     cdef uint32_t b = entries[e].mark
     cdef Bucket* bucket = &lfu.buckets[b]
-    bucket.count -= 1
-    if bucket.count == 0:
-        lfu.buckets[bucket.colder].hotter = bucket.hotter
-        lfu.buckets[bucket.hotter].colder = bucket.colder
-        bucket.hotter = lfu.free
-        lfu.free = b
-    elif bucket.newest == e:
-        bucket.newest = entries[e].next
+    if bucket.newest == e:
+        if entries[entries[e].next].mark == b:
+            bucket.newest = entries[e].next
+        else:
+            lfu.buckets[bucket.colder].hotter = bucket.hotter
+            lfu.buckets[bucket.hotter].colder = bucket.colder
+            bucket.hotter = lfu.free
+            lfu.free = b
 
 
 cdef inline void lfu_enter(LFU* lfu, Entry* entries, uint32_t b, uint32_t e) noexcept nogil:
     """Make an entry the newest of a bucket. The list is left as it is."""
-    lfu.buckets[b].count += 1
     lfu.buckets[b].newest = e
     entries[e].mark = b
 
@@ -114,7 +112,7 @@ cdef inline uint32_t lfu_victim(void* state, Slab* slab) noexcept nogil:
 cdef inline void lfu_link(LFU* lfu, Entry* entries, uint32_t e, uint32_t colder, uint64_t frequency) noexcept nogil:
     """Link a new entry as the newest of its frequency; `colder` is the last bucket below it, or RING."""
     cdef uint32_t b = lfu.buckets[colder].hotter
-    if b == RING or lfu.buckets[b].frequency != frequency:
+    if lfu.buckets[b].frequency != frequency:
         b = lfu_bucket_add(lfu, colder, frequency)
         if colder == RING:
             list_push_back(entries, FREQUENCY, e)
@@ -136,9 +134,9 @@ cdef inline void lfu_hit(void* state, Slab* slab, uint32_t e) noexcept nogil:
     cdef uint32_t up = lfu.buckets[b].hotter
     cdef uint64_t frequency = lfu.buckets[b].frequency + 1
     cdef uint32_t front
-    if up != RING and lfu.buckets[up].frequency == frequency:
+    if lfu.buckets[up].frequency == frequency:
         front = lfu.buckets[up].newest
-    elif lfu.buckets[b].count == 1:
+    elif lfu.buckets[b].newest == e and entries[entries[e].next].mark != b:
         lfu.buckets[b].frequency = frequency         # alone in its group: the group rises with it
         return
     else:
@@ -205,7 +203,7 @@ cdef inline bint lfu_validate(void* state, Slab* slab) noexcept nogil:
             last = e
             count += 1
             e = entries[e].prev
-        if count == 0 or count != lfu.buckets[b].count or lfu.buckets[b].newest != last:
+        if count == 0 or lfu.buckets[b].newest != last:
             return False
         total += count
         b = lfu.buckets[b].hotter
