@@ -1,6 +1,6 @@
 """Slab of cache entries: one flat array, addressed by 32-bit index.
 
-An entry is 32 bytes, two to a cache line. Everything that links entries (policy lists, the hash index, the
+An entry is 32 bytes, two to a cache line, and the array is aligned so that none lies across two. Everything that links entries (policy lists, the hash index, the
 timer wheel) uses the index, never a pointer, because the array moves when it grows.
 
 Invariant: slots ``SENTINELS <= i < top`` are either live (``key`` is not NULL) or on the free chain, which runs
@@ -9,8 +9,8 @@ of 0 is therefore never an entry, and 0 doubles as "none" (``NIL``).
 
 Cost: 32 bytes an entry, +8 when entries have weights. Allocation and release are O(1), amortized over growth.
 """
-from libc.stdint cimport uint32_t
-from libc.string cimport memset
+from libc.stdint cimport uint32_t, uintptr_t
+from libc.string cimport memmove, memset
 
 
 cdef extern from "Python.h" nogil:
@@ -24,6 +24,7 @@ cdef enum:
     NIL = 0
     SENTINELS = 4          # list heads that a policy may use: slots 0 to 3
     FIRST_CAPACITY = 12    # slots of a new slab, the sentinels included
+    LINE = 64              # bytes of a cache line
 
 
 cdef struct Entry:
@@ -36,7 +37,8 @@ cdef struct Entry:
 
 
 cdef struct Slab:
-    Entry* entries
+    Entry* entries         # aligned to LINE; points into `memory`
+    void* memory
     double* weights        # NULL where every entry weighs 1
     uint32_t capacity      # slots allocated
     uint32_t top           # slots ever used
@@ -44,17 +46,23 @@ cdef struct Slab:
     uint32_t live          # entries that are linked; who links and unlinks them keeps count
 
 
+cdef inline Entry* slab_align(void* memory) noexcept nogil:
+    """The first place in an allocation where a cache line begins."""
+    return <Entry*>((<uintptr_t>memory + LINE - 1) & ~<uintptr_t>(LINE - 1))
+
+
 cdef inline int slab_init(Slab* slab, bint weighted) noexcept nogil:
     """Allocate a small slab; -1 when memory is out, with nothing to free."""
     memset(slab, 0, sizeof(Slab))
-    slab.entries = <Entry*>PyMem_RawCalloc(FIRST_CAPACITY, sizeof(Entry))
-    if slab.entries == NULL:
+    slab.memory = PyMem_RawCalloc(FIRST_CAPACITY * sizeof(Entry) + LINE, 1)
+    if slab.memory == NULL:
         return -1
+    slab.entries = slab_align(slab.memory)
     if weighted:
         slab.weights = <double*>PyMem_RawCalloc(FIRST_CAPACITY, sizeof(double))
         if slab.weights == NULL:
-            PyMem_RawFree(slab.entries)
-            slab.entries = NULL
+            PyMem_RawFree(slab.memory)
+            slab.memory = NULL
             return -1
     slab.capacity = FIRST_CAPACITY
     slab.top = SENTINELS
@@ -63,7 +71,7 @@ cdef inline int slab_init(Slab* slab, bint weighted) noexcept nogil:
 
 cdef inline void slab_close(Slab* slab) noexcept nogil:
     """Free the arrays. What the entries own must have been released before."""
-    PyMem_RawFree(slab.entries)
+    PyMem_RawFree(slab.memory)
     PyMem_RawFree(slab.weights)
     memset(slab, 0, sizeof(Slab))
 
@@ -75,17 +83,21 @@ cdef inline bint slab_full(Slab* slab) noexcept nogil:
 
 cdef inline int slab_grow(Slab* slab, uint32_t capacity) noexcept nogil:
     """Make room for `capacity` slots; -1 when memory is out, with the slab as it was."""
-    cdef Entry* entries
+    cdef size_t offset = <char*>slab.entries - <char*>slab.memory
+    cdef void* memory
     cdef double* weights
     if slab.weights != NULL:
         weights = <double*>PyMem_RawRealloc(slab.weights, capacity * sizeof(double))
         if weights == NULL:
             return -1
         slab.weights = weights
-    entries = <Entry*>PyMem_RawRealloc(slab.entries, capacity * sizeof(Entry))
-    if entries == NULL:
+    memory = PyMem_RawRealloc(slab.memory, capacity * sizeof(Entry) + LINE)
+    if memory == NULL:
         return -1
-    slab.entries = entries
+    slab.memory = memory
+    slab.entries = slab_align(memory)
+    if <char*>slab.entries != <char*>memory + offset:
+        memmove(slab.entries, <char*>memory + offset, slab.top * sizeof(Entry))
     slab.capacity = capacity
     return 0
 

@@ -18,6 +18,9 @@ from core.slab cimport Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawReal
 from policy.contract cimport CALL_HIT, Policy
 from policy.lru cimport lru_prepare, lru_resize, lru_reweigh, lru_walk
 
+cdef extern from "compat.h" nogil:
+    bint HOTSET_LIKELY(bint x)
+
 cdef enum:
     FREQUENCY = 0          # sentinel of the one list
     RING = 0               # bucket 0: ends of the ring of buckets
@@ -36,6 +39,7 @@ cdef struct LFU:
     uint32_t capacity
     uint32_t top
     uint32_t free
+    void (*raise_otherwise)(void* state, Slab* slab, uint32_t e) noexcept nogil     # lfu_raise
 
 
 cdef inline int lfu_init(void* state, Slab* slab, double capacity) noexcept nogil:
@@ -43,6 +47,7 @@ cdef inline int lfu_init(void* state, Slab* slab, double capacity) noexcept nogi
     lfu.buckets = <Bucket*>PyMem_RawCalloc(FIRST_BUCKETS, sizeof(Bucket))
     if lfu.buckets == NULL:
         return -1
+    lfu.raise_otherwise = lfu_raise
     lfu.capacity = FIRST_BUCKETS
     lfu.top = 1
     list_init(slab.entries, FREQUENCY)
@@ -132,6 +137,22 @@ cdef inline void lfu_hit(void* state, Slab* slab, uint32_t e) noexcept nogil:
     cdef Entry* entries = slab.entries
     cdef uint32_t b = entries[e].mark
     cdef uint32_t up = lfu.buckets[b].hotter
+    # Nearly always the next frequency has a group, and this entry does not begin its own. The rest is called by pointer,
+    # so that the compiler does not inline it: this needs no frame then.
+    if HOTSET_LIKELY((lfu.buckets[up].frequency == lfu.buckets[b].frequency + 1) & (lfu.buckets[b].newest != e)):
+        list_remove(entries, e)
+        list_insert_after(entries, entries[lfu.buckets[up].newest].prev, e)
+        lfu_enter(lfu, entries, up, e)
+    else:
+        lfu.raise_otherwise(state, slab, e)
+
+
+cdef inline void lfu_raise(void* state, Slab* slab, uint32_t e) noexcept nogil:
+    """The rest of lfu_hit."""
+    cdef LFU* lfu = <LFU*>state
+    cdef Entry* entries = slab.entries
+    cdef uint32_t b = entries[e].mark
+    cdef uint32_t up = lfu.buckets[b].hotter
     cdef uint64_t frequency = lfu.buckets[b].frequency + 1
     cdef uint32_t front
     if lfu.buckets[up].frequency == frequency:
@@ -141,7 +162,7 @@ cdef inline void lfu_hit(void* state, Slab* slab, uint32_t e) noexcept nogil:
         return
     else:
         front = lfu.buckets[b].newest
-        if lfu_reserve(state, slab) == 0:
+        if lfu_reserve(lfu, slab) == 0:
             up = lfu_bucket_add(lfu, b, frequency)
         elif front == e:
             return
