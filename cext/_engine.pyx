@@ -32,7 +32,7 @@ from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX
 from store cimport (BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced, SIZE, Store, TIMED, decref,
                     hotset_lock, hotset_unlock, incref, key_of, store_bury_all, store_bury_due,
                     store_close, store_exhume, store_find, store_make_room, store_next, store_open, store_peek, store_pop_victim, store_read,
-                    store_read_known, store_read_same, store_take, store_touch, store_validate, store_write)
+                    store_read_candidate, store_read_known, store_read_same, store_take, store_touch, store_validate, store_write)
 
 import copyreg
 import functools
@@ -403,7 +403,10 @@ cdef class Cache:
             raise ValueError("value too large")
         if self.flights is not None and flight is None:
             self.fence(key)
-        if not self.lifetime(key, value, ttl, &t, &deadline):
+        if ttl is None and self.clock == NO_CLOCK:
+            t = 0.0
+            deadline = HOTSET_NEVER
+        elif not self.lifetime(key, value, ttl, &t, &deadline):
             if mode == SET:
                 self.discard(key, EXPIRED)
             return 0
@@ -1452,12 +1455,14 @@ cdef int cache_clear(Cache self) noexcept:
 
 
 ctypedef PyObject* (*cache_function)(Cache, PyObject* const*, Py_ssize_t, PyObject*) noexcept
+ctypedef PyObject* (*cache_candidate)(Cache, PyObject* const*, Py_ssize_t, uint32_t, uint32_t) noexcept
 ctypedef PyObject* (*memo_function)(Memo, PyObject* const*, Py_ssize_t, PyObject*) noexcept
 ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, uint32_t, PyObject* const*, Py_ssize_t, PyObject*) noexcept
 
 # What the hot entry points call for all that is not the commonest case. By pointer, so that the compiler can neither
 # inline it there nor needs a frame for it, and NULL with an error set passes through as it is.
 cdef cache_function get_by_verb, get_timed, get_slowly
+cdef cache_candidate get_equal
 cdef memo_function call_otherwise, call_slowly
 cdef memo_filler fill
 
@@ -1467,17 +1472,20 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
     """`get` by store_read_same on a path that is a constant here, or else `otherwise`."""
     cdef PyObject* value
     cdef Py_hash_t hash
+    cdef uint32_t candidate
     cdef int status
-    if self.path != path or kwnames != NULL or <size_t>(nargs - 1) >= 2:
+    if self.path != path:
         return otherwise(self, args, nargs, kwnames)
+    if kwnames != NULL or <size_t>(nargs - 1) >= 2:
+        return get_slowly(self, args, nargs, kwnames)
     hash = hotset_known_hash(args[0])
     if hash == -1:
         return get_slowly(self, args, nargs, kwnames)
-    status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, path)
+    status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, &candidate, path)
     if HOTSET_LIKELY(status > 0):
         return value
     if status < 0:
-        return get_slowly(self, args, nargs, kwnames)
+        return get_equal(self, args, nargs, hotset_mix(hash), candidate)
     value = args[1] if nargs == 2 else <PyObject*>None
     incref(value)
     return value
@@ -1496,15 +1504,28 @@ cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nar
     return get_same(self, args, nargs, kwnames, TIMED, get_slowly)
 
 
+cdef PyObject* cache_get_equal(Cache self, PyObject* const* args, Py_ssize_t nargs, uint32_t hash, uint32_t candidate) noexcept:
+    """cache_get for a key that may equal a candidate, as keys that come from outside do."""
+    cdef PyObject* value
+    if HOTSET_LIKELY(store_read_candidate(&self.store, args[0], hash, candidate, &value) > 0):
+        return value
+    return get_slowly(self, args, nargs, NULL)
+
+
 cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, int path,
                           uint32_t* hash, PyObject** value) noexcept:
     """What store_read_same says of a call with one str or small int; -1 also for other calls."""
     cdef Py_hash_t known
+    cdef uint32_t candidate
+    cdef int status
     if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and self.store.path == path):
         known = hotset_known_hash(args[0])
         if HOTSET_LIKELY(known != -1):
             hash[0] = hotset_mix(known)
-            return store_read_same(&self.store.store, args[0], hash[0], value, path)
+            status = store_read_same(&self.store.store, args[0], hash[0], value, &candidate, path)
+            if status < 0 and path != LEAF:
+                status = store_read_candidate(&self.store.store, args[0], hash[0], candidate, value)
+            return status
     return -1
 
 
@@ -1544,12 +1565,13 @@ GET.ml_doc = b"get($self, key, default=None)\n--\n\nThe key's value, or the defa
 
 cdef int install() except -1:
     """Called once, when the module is imported."""
-    global traverse_fields, clear_fields, get_by_verb, get_timed, get_slowly, call_otherwise, call_slowly, fill
+    global traverse_fields, clear_fields, get_by_verb, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
     cdef Cache cache = LRUCache.__new__(LRUCache)
     get_by_verb = cache_get_by_verb
     get_timed = cache_get_timed
+    get_equal = cache_get_equal
     get_slowly = <cache_function>cache.get_slowly
     call_otherwise = memo_call_otherwise
     call_slowly = <memo_function>memo.call

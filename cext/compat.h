@@ -147,6 +147,24 @@ static inline Py_hash_t hotset_hash_uint64(uint64_t value)
     return (Py_hash_t)(value >= modulus ? value % modulus : value);
 }
 
+/* memcmp(a, b, size) == 0, without the call for the sizes that keys have */
+static inline int hotset_same_bytes(const char *a, const char *b, size_t size)
+{
+    if (size >= 8 && size <= 64) {
+        uint64_t x, y, differ = 0;
+        size_t i;
+        for (i = 0; i + 8 < size; i += 8) {
+            memcpy(&x, a + i, 8);
+            memcpy(&y, b + i, 8);
+            differ |= x ^ y;
+        }
+        memcpy(&x, a + size - 8, 8);
+        memcpy(&y, b + size - 8, 8);
+        return (differ | (x ^ y)) == 0;
+    }
+    return memcmp(a, b, size) == 0;
+}
+
 /* Are two different objects equal keys?  1 yes, 0 no, -1 only Python can say (or -1 for an odd int, which is safe). */
 static inline int hotset_keys_equal(PyObject *a, PyObject *b)
 {
@@ -155,7 +173,7 @@ static inline int hotset_keys_equal(PyObject *a, PyObject *b)
         unsigned int kind = PyUnicode_KIND(a);
         if (length != PyUnicode_GET_LENGTH(b) || kind != (unsigned int)PyUnicode_KIND(b))
             return 0;
-        return memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), (size_t)length * kind) == 0;
+        return hotset_same_bytes((const char *)PyUnicode_DATA(a), (const char *)PyUnicode_DATA(b), (size_t)length * kind);
     }
     if (PyLong_CheckExact(a) && PyLong_CheckExact(b)) {
         Py_ssize_t x, y;
@@ -166,7 +184,7 @@ static inline int hotset_keys_equal(PyObject *a, PyObject *b)
     }
     if (PyBytes_CheckExact(a) && PyBytes_CheckExact(b)) {
         Py_ssize_t size = PyBytes_GET_SIZE(a);
-        return size == PyBytes_GET_SIZE(b) && memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), (size_t)size) == 0;
+        return size == PyBytes_GET_SIZE(b) && hotset_same_bytes(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), (size_t)size);
     }
     return -1;
 }

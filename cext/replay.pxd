@@ -8,18 +8,20 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, u
 
 from batch cimport BATCH
 from core.index cimport Probe, probe_next, probe_start
-from core.slab cimport NIL, slab_release
+from core.slab cimport Entry, NIL, slab_release
+from core.links cimport list_move_front
+from policy.contract cimport CALL_HIT, MOVE_FRONT
 from python cimport hotset_hash_int64, hotset_hash_uint64, hotset_mix
 from store cimport Grave, Store, hotset_prefetch, store_link, store_make_room, store_reserve
 
 cdef enum:
     PRESENT = 2            # the key of every entry: not NULL, and even as an address is
-    AHEAD = 8              # requests between the prefetch of an entry and its use
+    AHEAD = 6              # requests from the prefetch of an entry to that of its neighbours, and on to its use
 
 
 cdef struct Tally:
     uint64_t hits
-    double bytes           # requested
+    double bytes           # requested, where there are sizes
     double byte_hits
 
 
@@ -28,27 +30,42 @@ cdef inline int replay_batch(Store* s, Tally* tally, Py_ssize_t n, const uint64_
     """Request n keys in turn: a hit is a read, a miss a write. `sizes` may be NULL. -1 when memory is out."""
     cdef Grave grave
     cdef Probe probe
+    cdef Entry* entry
     cdef Py_ssize_t i
+    cdef uint32_t firsts[BATCH]
     cdef uint32_t e
     cdef double size = 1.0
     for i in range(n):
         hotset_prefetch(&s.index.slots[hashes[i] >> s.index.shift])
-    for i in range(n):
-        if i + AHEAD < n:
-            probe_start(&s.index, &probe, hashes[i + AHEAD])
-            hotset_prefetch(&s.slab.entries[probe_next(&s.index, &probe)])
+    for i in range(-2 * AHEAD, n):
+        if i + 2 * AHEAD < n:
+            probe_start(&s.index, &probe, hashes[i + 2 * AHEAD])
+            firsts[i + 2 * AHEAD] = probe_next(&s.index, &probe)
+            hotset_prefetch(&s.slab.entries[firsts[i + 2 * AHEAD]])
+        if -AHEAD <= i and i + AHEAD < n:
+            entry = &s.slab.entries[firsts[i + AHEAD]]
+            hotset_prefetch(&s.slab.entries[entry.prev])
+            hotset_prefetch(&s.slab.entries[entry.next])
+        if i < 0:
+            continue
         if sizes != NULL:
             size = sizes[i]
-        tally.bytes += size
-        probe_start(&s.index, &probe, hashes[i])
-        while True:
-            e = probe_next(&s.index, &probe)
-            if e == NIL or <uint64_t>s.slab.entries[e].value == keys[i]:
-                break
+            tally.bytes += size
+        e = firsts[i]
+        if e == NIL or <uint64_t>s.slab.entries[e].value != keys[i] or s.slab.entries[e].key == NULL:
+            probe_start(&s.index, &probe, hashes[i])        # it was not there then, or is not any more
+            while True:
+                e = probe_next(&s.index, &probe)
+                if e == NIL or <uint64_t>s.slab.entries[e].value == keys[i]:
+                    break
         if e != NIL:
             tally.hits += 1
-            tally.byte_hits += size
-            s.policy.hit(s.state, &s.slab, e)
+            if sizes != NULL:
+                tally.byte_hits += size
+            if s.policy.on_hit == MOVE_FRONT:
+                list_move_front(s.slab.entries, 0, e)
+            elif s.policy.on_hit == CALL_HIT:
+                s.policy.hit(s.state, &s.slab, e)
             continue
         if size > s.limit:
             continue
@@ -82,7 +99,9 @@ cdef inline void widen(const integer[:] keys, Py_ssize_t start, Py_ssize_t n, ui
     cdef Py_ssize_t i
     for i in range(n):
         words[i] = <uint64_t>keys[start + i]
-        if integer is uint64_t:
+        if integer is uint8_t or integer is uint16_t or integer is uint32_t:
+            hashes[i] = hotset_mix(keys[start + i])
+        elif integer is uint64_t:
             hashes[i] = hotset_mix(hotset_hash_uint64(keys[start + i]))
         else:
             hashes[i] = hotset_mix(hotset_hash_int64(<int64_t>keys[start + i]))

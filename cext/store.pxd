@@ -20,7 +20,7 @@ from libc.string cimport memset
 
 from core.index cimport (FAR, Hashes, Index, MAX_BITS, MIN_BITS, Probe, index_clear, index_close, index_erase, index_fit, index_init,
                          index_insert, index_validate, probe_next, probe_start)
-from core.links cimport list_move_front
+from core.links cimport list_back, list_move_front
 from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, SENTINELS, Slab, slab_close,
                         slab_full, slab_grow, slab_init, slab_release, slab_take, slab_weight)
 from core.wheel cimport (BUCKETS, Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
@@ -51,6 +51,7 @@ cdef enum:
     NO_MEMORY = -2         # what store_write answers, with no error set
 
 cdef enum:
+    STR_DATA = 48          # bytes into a str object where its characters begin, often on another cache line than its hash
     BURIED = 1             # low bit of the key of an entry that waits in a grave; objects are aligned
     MAX_COMPARISONS = 1000 # of one lookup whose keys' __eq__ change the cache each time
 
@@ -300,6 +301,9 @@ cdef inline int store_reserve(Store* s, double now, double deadline) noexcept no
     cdef uint64_t capacity
     cdef double most = s.limit + SENTINELS + 2  # a full store, the entry coming in, and one victim not exhumed yet
     cdef double* hard
+    if s.wheel.timers == NULL and min(deadline, s.idle) == HOTSET_NEVER and s.slab.free != NIL and (
+            <uint64_t>s.index.used * 8 + 8 <= (<uint64_t>s.index.mask + 1) * 5):
+        return s.policy.reserve(s.state, &s.slab)               # nothing but the policy can want memory
     if slab_full(&s.slab):
         capacity = <uint64_t>s.slab.capacity + (s.slab.capacity >> 1) + 4
         if s.slab.weights == NULL and s.slab.capacity < most < <double>capacity:
@@ -393,12 +397,21 @@ cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t h
 
     NO_MEMORY when memory is out, -1 with an error set. Takes the lock itself; grave and replaced are the caller's to empty.
     """
-    cdef uint32_t e
+    cdef uint32_t e, victim
     cdef int written = 1
     hotset_lock(&s.lock)
     store_bury_due(s, now, s.weight + weight > s.limit, grave)      # the dead go before the living
+    victim = NIL
+    if s.weight + weight > s.limit and s.policy.on_hit == MOVE_FRONT:
+        victim = list_back(s.slab.entries, 0)   # the coldest entry is in no cache: have it and what it names fetched
+        hotset_prefetch(&s.slab.entries[victim])
     if store_find(s, key, hash, &e) < 0:
         return -1
+    if victim != NIL and victim < s.slab.top:
+        hotset_prefetch(&s.index.slots[s.slab.entries[victim].hash >> s.index.shift])
+        hotset_prefetch(&s.slab.entries[s.slab.entries[victim].prev])
+        hotset_prefetch(key_of(&s.slab.entries[victim]))
+        hotset_prefetch(s.slab.entries[victim].value)
     if e != NIL and store_expired(s, e, now):
         store_bury(s, e, EXPIRED, grave)
         e = NIL
@@ -548,8 +561,11 @@ cdef enum:                 # how store_read_same goes about it; a constant where
     TIMED                  # timers that go by the coarse clock, without idle time; any policy
 
 
-cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, int path) noexcept nogil:
+cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, uint32_t* candidate,
+                                int path) noexcept nogil:
     """store_read for the commonest case: 1 a hit, 0 a miss, -1 if more has to be looked at, with nothing done.
+
+    `candidate` is then the entry to look at (see store_read_candidate), or NIL.
 
     The commonest case is a key that is the very object stored, near its home. What is not needed for it is not here: the
     function is inlined into the few entry points that a program calls millions of times a second, and each register more
@@ -573,10 +589,19 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
         position = (position + 1) & mask
         if (want >> s.index.bits) & FAR == FAR:
             hotset_unlock(&s.lock)
+            candidate[0] = NIL
             return -1
     e = slot & mask
+    candidate[0] = e
     entries = s.slab.entries
     if entries[e].key != key:
+        # Very likely an equal key: what store_read_candidate will want next can all come at once.
+        hotset_prefetch(entries[e].key)
+        hotset_prefetch(<char*>entries[e].key + STR_DATA)
+        hotset_prefetch(<char*>key + STR_DATA)
+        hotset_prefetch(entries[e].value)
+        hotset_prefetch(&entries[entries[e].prev])
+        hotset_prefetch(&entries[entries[e].next])
         hotset_unlock(&s.lock)
         return -1
     if path == TIMED and s.wheel.timers != NULL and wheel_deadline(&s.wheel, e) <= hotset_clock_coarse():
@@ -593,6 +618,29 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
         s.policy.hit(s.state, &s.slab, e)
     hotset_unlock(&s.lock)
     return 1
+
+
+cdef inline int store_read_candidate(Store* s, PyObject* key, uint32_t hash, uint32_t e, PyObject** value) noexcept nogil:
+    """What store_read_same left over, if it was an equal str, int or bytes in a store without timers: 1, or -1 as there.
+
+    Takes the lock itself; the entry may have gone meanwhile.
+    """
+    cdef Entry* entry
+    cdef int status = -1
+    hotset_lock(&s.lock)
+    entry = &s.slab.entries[e]
+    if e != NIL and e < s.slab.top and entry.hash == hash and is_live(entry) and s.wheel.timers == NULL and (
+            hotset_keys_equal(<PyObject*>entry.key, key) > 0):
+        status = 1
+        value[0] = <PyObject*>entry.value
+        incref(value[0])
+        s.count.hits += 1
+        if s.policy.on_hit == MOVE_FRONT:
+            list_move_front(s.slab.entries, 0, e)
+        elif s.policy.on_hit == CALL_HIT:
+            s.policy.hit(s.state, &s.slab, e)
+    hotset_unlock(&s.lock)
+    return status
 
 
 cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double now, PyObject** value) noexcept nogil:
@@ -616,8 +664,7 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
         if entry.key == key:
             break
         if entry.hash == hash:
-            hotset_prefetch(&s.slab.entries[entry.prev])       # a hit will move it
-            hotset_prefetch(&s.slab.entries[entry.next])
+            hotset_prefetch(entry.value)
             equal = hotset_keys_equal(<PyObject*>entry.key, key)
             if equal > 0:
                 break

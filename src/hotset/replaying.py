@@ -37,6 +37,6 @@ def replay(policy: str, maxsize: float, keys: Array, sizes: Array | None = None)
     requests = len(view)
     weights = None if sizes is None else sizes_of(sizes, requests)
     hits, byte_hits, total = run_replay(store_class.__new__(store_class), limit, view, weights)
-    return ReplayResult(
-        requests, hits, requests - hits, hits / requests if requests else 0.0, byte_hits / total if total else 0.0
-    )
+    hit_ratio = hits / requests if requests else 0.0
+    byte_hit_ratio = hit_ratio if weights is None else byte_hits / total if total else 0.0
+    return ReplayResult(requests, hits, requests - hits, hit_ratio, byte_hit_ratio)
