@@ -1258,6 +1258,10 @@ cdef class Memo:
         self.plain = self.store is not None and key is None and not typed
         functools.update_wrapper(self, function)
 
+    def __call__(self, *args, **kwargs):
+        """The result for these arguments, kept or called for. `install` has the interpreter call memo_call instead."""
+        return PyVectorcall_Call(self, args, kwargs)
+
     def __get__(self, instance, owner):
         if instance is None:
             return self
@@ -1560,7 +1564,7 @@ cdef PyMethodDef GET
 GET.ml_name = b"get"
 GET.ml_meth = <PyCFunction>cache_get
 GET.ml_flags = METH_FASTCALL | METH_KEYWORDS
-GET.ml_doc = b"get($self, key, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
+GET.ml_doc = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
 
 
 cdef int install() except -1:
@@ -1585,7 +1589,7 @@ cdef int install() except -1:
     PyType_Modified(<PyTypeObject*>Cache)
     slots = <TypeSlots*>Memo
     slots.tp_vectorcall_offset = <char*>&memo.vectorcall - <char*><PyObject*>memo
-    slots.tp_call = &PyVectorcall_Call
+    slots.tp_call = <void*>PyVectorcall_Call
     slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR
     PyType_Modified(<PyTypeObject*>Memo)
     return 0

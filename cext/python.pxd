@@ -42,7 +42,7 @@ cdef extern from "Python.h":
     bint PyLong_CheckExact(PyObject*) nogil
     object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
     void PyType_Modified(PyTypeObject*)
-    void* PyVectorcall_Call
+    object PyVectorcall_Call(object, tuple, dict)
     Py_ssize_t PyVectorcall_NARGS(size_t) nogil
     PyObject* PyObject_Vectorcall(PyObject*, PyObject* const*, size_t, PyObject*) except NULL
     PyObject* call "PyObject_Vectorcall"(PyObject*, PyObject* const*, size_t, PyObject*)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-import weakref
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from hotset.methods import BoundMemo, new_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from hotset._engine import Cache
     from hotset.annotations import CacheParameters
+    from hotset.methods import Stores
 
 __all__ = ["AsyncMemo"]
 
@@ -70,7 +72,7 @@ class AsyncMemo(Generic[_P, _R]):
         self._function = function
         self._make_store = make_store
         self._store = make_store()
-        self._stores: dict[int, tuple[weakref.ref[object], Cache[Hashable, _R]]] | None = None
+        self._stores: Stores[_R] | None = None
         self._parameters = parameters
         self._typed = typed
         self._key = key
@@ -89,9 +91,9 @@ class AsyncMemo(Generic[_P, _R]):
     @overload
     def __get__(
         self: AsyncMemo[Concatenate[_S, _Q], _T], instance: _S, owner: type | None = None
-    ) -> _BoundMemo[_Q, _T]: ...
+    ) -> BoundMemo[_Q, Coroutine[Any, Any, _T]]: ...
     def __get__(self: AsyncMemo[..., _R], instance: object, owner: type | None = None) -> object:
-        return self if instance is None else _BoundMemo(self, instance)
+        return self if instance is None else BoundMemo(self, instance)
 
     def __reduce__(self) -> str:
         return self.__qualname__  # type: ignore[attr-defined,no-any-return] # set by update_wrapper
@@ -218,50 +220,12 @@ class AsyncMemo(Generic[_P, _R]):
     def _all_stores(self) -> list[Cache[Hashable, _R]]:
         return [self._store] if self._stores is None else [store for _, store in list(self._stores.values())]
 
-    def _store_of(self, instance: object) -> Cache[Hashable, _R]:
-        """The cache of a method's instance."""
+    def _store_of(self, instance: object, /) -> Cache[Hashable, _R]:
+        """Return the cache of a method's instance."""
         stores = self._stores
         assert stores is not None  # noqa: S101 - for the type checker
-        number = id(instance)
-        known = stores.get(number)
-        if known is None:
-            try:
-                reference = weakref.ref(instance, lambda _: stores.pop(number, None))
-            except TypeError:
-                msg = (
-                    f"cannot cache a method of {type(instance).__name__}: its instances take no weak references "
-                    f"(add '__weakref__' to its __slots__)"
-                )
-                raise TypeError(msg) from None
-            known = stores.setdefault(number, (reference, self._make_store()))
-        return known[1]
-
-
-class _BoundMemo(Generic[_P, _R]):
-    """A memoized coroutine method of one instance, with that instance's results."""
-
-    def __init__(self, memo: AsyncMemo[Concatenate[_S, _P], _R], instance: _S) -> None:
-        self.__func__ = memo
-        self.__self__ = instance
-
-    async def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        return await self.__func__(self.__self__, *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__func__, name)
-
-    @property
-    def cache(self) -> Cache[Hashable, _R]:
-        """The instance's cache."""
-        return self.__func__._store_of(self.__self__)  # noqa: SLF001
-
-    def cache_info(self) -> functools._CacheInfo:
-        """Hits, misses, maxsize and current size, of this instance."""
-        return self.__func__._info([self.cache])  # noqa: SLF001
-
-    def cache_clear(self) -> None:
-        """Forget this instance's results and begin to count anew. A call on its way ends; its result is not kept."""
-        self.__func__._clear([self.cache])  # noqa: SLF001
+        known = stores.get(id(instance))
+        return (new_store(stores, instance, self._make_store) if known is None else known)[1]
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

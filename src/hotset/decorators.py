@@ -43,7 +43,7 @@ def lru_cache(maxsize: int | Callable[..., object] | None = 128, typed: bool = F
     if isinstance(maxsize, int):
         maxsize = max(maxsize, 0)
     elif callable(maxsize) and isinstance(typed, bool):
-        return lru_cache()(maxsize)
+        return lru_cache(typed=typed)(maxsize)
     elif maxsize is not None:
         msg = f"Expected first argument to be an integer, a callable, or None, got {maxsize!r}"
         raise TypeError(msg)
