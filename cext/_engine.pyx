@@ -107,8 +107,8 @@ cdef class Flight:
     cdef object event, value, error, traceback
     cdef unsigned long owner
     cdef int pid
-    cdef bint fenced       # the key was written or deleted since: the load's value must not be stored
-    cdef bint abandoned    # ended by something that is no Exception: a waiter loads in its stead
+    cdef readonly bint fenced      # the key was written or deleted since: the load's value must not be stored
+    cdef bint landed               # there is a value; without one and without an error, a waiter loads in its stead
 
     def __cinit__(self):
         self.event = threading.Event()
@@ -539,23 +539,23 @@ cdef class Cache:
                 WAITING.pop(flight.owner, None)
             if ahead.error is not None:
                 raise ahead.error.with_traceback(ahead.traceback)
-            if not ahead.abandoned:
+            if ahead.landed:
                 return ahead.value
         try:
             value = self.glance(<PyObject*>key)        # stored between the caller's miss and this flight
             if value != NULL:
                 flight.value = stolen(value)
+                flight.landed = True
                 return flight.value
             self.store.count.loads += 1
             try:
                 flight.value = loader(*arguments)
+                flight.landed = True
             except BaseException as error:
                 self.store.count.load_failures += 1
                 if isinstance(error, Exception):
                     flight.error = error
                     flight.traceback = error.__traceback__
-                else:
-                    flight.abandoned = True
                 raise
             self.write(key, flight.value, ttl, SET, flight)
             return flight.value
@@ -575,10 +575,9 @@ cdef class Cache:
     def _close_flight(self, key, Flight flight, value=MISSING, /):
         """End a flight: store its value if nothing has fenced it. Without a value, who waits for it loads instead."""
         try:
-            if value is MISSING:
-                flight.abandoned = True
-            else:
+            if value is not MISSING:
                 flight.value = value
+                flight.landed = True
                 self.write(key, value, None, SET, flight)
         finally:
             if self.flights.get(key) is flight:

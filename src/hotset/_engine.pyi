@@ -52,7 +52,9 @@ def run_replay(
 ) -> tuple[int, float, float]: ...
 
 @disjoint_base
-class Flight: ...
+class Flight:
+    @property
+    def fenced(self) -> bool: ...
 
 @disjoint_base
 class Cache(MutableMapping[_K, _V]):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
     from typing import Self, TypeAlias
 
-    from hotset._engine import Cache
+    from hotset._engine import Cache, Flight
     from hotset.annotations import CacheParameters
     from hotset.methods import Stores
 
@@ -31,9 +31,10 @@ _MISSING: Any = object()  # stands in the place of a result of any type
 class _Load(Generic[_R]):
     """A call on its way, in a task of its own, so that it outlives the caller that began it."""
 
-    __slots__ = ("awaits", "task", "waiters")
+    __slots__ = ("awaits", "flight", "task", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, flight: Flight | None) -> None:
+        self.flight = flight  # None: another thread's load of the key will be kept
         self.task: asyncio.Task[_R] | None = None
         self.waiters = 0
         self.awaits: set[_Load[Any]] = set()  # loads that this one's function waits for
@@ -155,7 +156,7 @@ class AsyncMemo(Generic[_P, _R]):
         loop = asyncio.get_running_loop()
         place = (loop, id(store), key)
         load = self._loads.get(place)
-        if load is None:
+        if load is None or (load.flight is not None and load.flight.fenced):  # or what it will bring is out of date
             load = self._begin(loop, place, store, *args, **kwargs)
         caller = _current.get()
         if caller is not None:
@@ -185,11 +186,11 @@ class AsyncMemo(Generic[_P, _R]):
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _Load[_R]:
-        load: _Load[_R] = _Load()
+        load: _Load[_R] = _Load(store._open_flight(place[2]))  # noqa: SLF001
         context = contextvars.copy_context()
         context.run(_current.set, load)
         load.task = loop.create_task(self._run(load, place, store, *args, **kwargs), context=context)
-        load.task.add_done_callback(_retrieve)
+        load.task.add_done_callback(functools.partial(_ended, store, place[2], load))
         self._loads[place] = load
         return load
 
@@ -204,7 +205,7 @@ class AsyncMemo(Generic[_P, _R]):
     ) -> _R:
         """The task of a load: call the function and keep its result, unless the key was written meanwhile."""
         key = place[2]
-        flight = store._open_flight(key)  # noqa: SLF001 - None: another thread's load of the key will be kept
+        flight = load.flight
         value: _R = _MISSING
         try:
             value = await self._function(*args, **kwargs)
@@ -228,7 +229,9 @@ class AsyncMemo(Generic[_P, _R]):
         return (new_store(stores, instance, self._make_store) if known is None else known)[1]
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Look at a failed task's exception, so that asyncio does not report one that all callers have left behind."""
+def _ended(store: Cache[Hashable, Any], key: Hashable, load: _Load[Any], task: asyncio.Task[Any]) -> None:
+    """See to what is left when a load's task has ended, be it before it began."""
+    if load.flight is not None:
+        store._close_flight(key, load.flight)  # noqa: SLF001
     if not task.cancelled():
-        task.exception()
+        task.exception()  # looked at, so that asyncio does not report one that all callers have left behind

@@ -321,3 +321,46 @@ def test_results_are_released():
         assert reference() is None
 
     run(main)
+
+
+def test_who_asks_after_an_invalidation_does_not_get_the_older_load():
+    """A call that begins after a delete must not join a load that began before it."""
+    sources = ["old", "new"]
+
+    @hotset.cached
+    async def fetch(key):
+        value = sources[0]
+        await asyncio.sleep(0.05)
+        return value
+
+    async def main():
+        first = asyncio.ensure_future(fetch("k"))
+        await asyncio.sleep(0.01)
+        sources.pop(0)
+        fetch.cache.pop("k", None)
+        assert await fetch("k") == "new"
+        assert await first == "old"
+        assert await fetch("k") == "new"
+
+    asyncio.run(main())
+
+
+def test_a_load_cancelled_before_it_began_leaves_nothing_behind():
+    @hotset.cached
+    async def fetch(key):
+        return key
+
+    async def main():
+        call = asyncio.ensure_future(fetch("k"))
+        await asyncio.sleep(0)  # the call has made its task, which has not run yet
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(main())
+    results = []
+    thread = threading.Thread(target=lambda: results.append(fetch.cache.get_or_load("k", str.upper)), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert results == ["K"]
