@@ -159,6 +159,15 @@ cdef inline void wheel_move_down(Wheel* w, uint32_t bucket) noexcept nogil:
         t = after
 
 
+cdef inline uint32_t wheel_any(Wheel* w) noexcept nogil:
+    """An entry with a finite deadline, or 0."""
+    cdef uint32_t level
+    for level in range(<uint32_t>LEVELS):
+        if w.occupied[level] != 0:
+            return w.timers[level * WIDTH + hotset_lowest_bit(w.occupied[level])].next - BUCKETS
+    return 0
+
+
 cdef inline void wheel_rotate(Wheel* w, uint32_t bucket, uint32_t t) noexcept nogil:
     """Let the bucket begin at t, so that what is not due yet is not passed over again for each that is."""
     cdef Timer* timers = w.timers
@@ -184,6 +193,8 @@ cdef inline uint32_t wheel_due(Wheel* w, double now, bint exact) noexcept nogil:
     cdef double present = floor((now - w.origin) * w.scale) + exact
     cdef int64_t target, start
     cdef uint32_t level, bucket, t, after
+    if not now - now == 0.0:                    # infinite, or no number
+        return wheel_any(w) if now > 0.0 else 0
     if present > <double>REBASE_TICK:
         # 17 years, or half a second of a timer that counts nanoseconds: then 1024 of its units to a tick do, and so on.
         w.scale *= 1.0 / 1024

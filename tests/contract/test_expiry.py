@@ -490,3 +490,21 @@ def test_ttl_cache_is_an_lru_cache(make, clock):
         assert cache["a"] == 1
         cache["d"] = 4
         assert set(cache) == {"a", "c", "d"}
+
+
+@pytest.mark.parametrize("moment", [float("inf"), float("-inf"), 1e300, -1e300])
+def test_a_moment_beyond_all_others(make, policy_class, clock, moment):
+    """At the end of time all that has a deadline is dead, before its beginning nothing is; the clock goes on as before."""
+    cache = make(policy_class, 10, timer=clock)
+    cache.set("dying", 1, ttl=5)
+    cache.set("immortal", 2, ttl=float("inf"))
+    dead = dict(cache.expire(moment))
+    assert dead == ({"dying": 1} if moment > 0 else {}) or "immortal" in dead  # TTLCache, TLRUCache: FAR is finite
+    cache._validate()
+    cache.set("later", 3, ttl=5)
+    clock.advance(4)
+    assert cache.get("later") == 3
+    clock.advance(1)
+    assert "later" not in set(cache)
+    assert cache.get("later") is None
+    cache._validate()
