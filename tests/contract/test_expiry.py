@@ -494,7 +494,7 @@ def test_ttl_cache_is_an_lru_cache(make, clock):
 
 @pytest.mark.parametrize("moment", [float("inf"), float("-inf"), 1e300, -1e300])
 def test_a_moment_beyond_all_others(make, policy_class, clock, moment):
-    """At the end of time all that has a deadline is dead, before its beginning nothing is; the clock goes on as before."""
+    """At the end of time all that has a deadline is dead, before its beginning nothing is; then the clock goes on."""
     cache = make(policy_class, 10, timer=clock)
     cache.set("dying", 1, ttl=5)
     cache.set("immortal", 2, ttl=float("inf"))
