@@ -187,10 +187,14 @@ cdef class Cache:
         check_life("ttl", ttl)
         check_life("tti", tti)
         self.clear()
+        if self.store.buried != 0:
+            raise RuntimeError(f"{type(self).__name__}.__init__() called from inside an operation on the cache")
         memset(&fresh, 0, sizeof(Store))
         self.weighted = getsizeof is not None or cls.getsizeof is not Cache.getsizeof
         if store_open(&fresh, &self.store.policy, limit, self.weighted) != 0:
             raise MemoryError
+        fresh.version = self.store.version + 1          # a lookup that called this must notice, and an iterator
+        fresh.edits = self.store.edits + 1
         store_close(&self.store)
         self.store = fresh
         self.clock = NO_CLOCK

@@ -78,6 +78,7 @@ cdef inline int replay_batch(Store* s, Tally* tally, Py_ssize_t n, const uint64_
             e = grave.head
             grave.head = s.slab.entries[e].next
             slab_release(&s.slab, e)
+            s.buried -= 1
         e = store_link(s, <void*>PRESENT, <void*>keys[i], hashes[i], size)
         s.policy.insert(s.state, &s.slab, e)
     return 0

@@ -83,6 +83,7 @@ cdef struct Store:
     double idle            # time without use after which an entry expires, HOTSET_NEVER for none
     double* hard           # with `idle`: the deadline that use does not put off
     uint32_t hard_capacity
+    uint32_t buried        # entries in graves
     hotset_mutex lock
     uint64_t version       # grows with every entry that comes or goes
     uint64_t edits         # the same but for those that expire: nobody is to blame for these
@@ -211,6 +212,7 @@ cdef inline void grave_add(Store* s, Grave* grave, uint32_t e, uint32_t cause) n
     entry.next = NIL
     entry.mark = cause
     s.slab.live -= 1
+    s.buried += 1
     if grave.head == NIL:
         grave.head = e
     else:
@@ -269,6 +271,7 @@ cdef inline void store_exhume(Store* s, Grave* grave, PyObject** key, PyObject**
     cause[0] = s.slab.entries[e].mark
     grave.head = s.slab.entries[e].next
     slab_release(&s.slab, e)
+    s.buried -= 1
     hotset_unlock(&s.lock)
 
 
@@ -415,8 +418,8 @@ cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t h
     if e != NIL and store_expired(s, e, now):
         store_bury(s, e, EXPIRED, grave)
         e = NIL
-    if (fenced != NULL and fenced[0]) or (e != NIL and only_absent):
-        written = 0
+    if (fenced != NULL and fenced[0]) or (e != NIL and only_absent) or weight > s.limit:
+        written = 0                             # the last: resize has come in between
     elif store_reserve(s, now, deadline) != 0:
         written = NO_MEMORY
     else:

@@ -404,3 +404,55 @@ def test_random_torture(make, name, seed):
     for key in keys:
         key.action = None
     still_works(cache)
+
+
+def test_listener_that_initializes_the_cache_again(policy_class):
+    """It would free what the operation is about to give up: it is refused, and reported as what a listener raises."""
+    seen = []
+
+    def again(key, value, cause):
+        try:
+            type(cache).__init__(cache, **arguments)
+        except RuntimeError as error:
+            seen.append(str(error))
+
+    arguments = {"maxsize": 2}
+    if issubclass(policy_class, hotset.TTLCache):
+        arguments["ttl"] = 100
+    if issubclass(policy_class, hotset.TLRUCache):
+        arguments["ttu"] = lambda key, value, now: now + 100
+    cache = policy_class(**arguments, on_evict=again)
+    for key in range(5):
+        cache[key] = key
+    assert len(seen) >= 1
+    assert all("__init__" in text for text in seen)
+    cache._validate()
+
+
+def test_comparison_that_initializes_the_cache_again(policy_class):
+    class Key:
+        def __init__(self, number):
+            self.number = number
+
+        def __hash__(self):
+            return 1
+
+        def __eq__(self, other):
+            if armed:
+                armed.clear()
+                type(cache).__init__(cache, **arguments)
+            return isinstance(other, Key) and self.number == other.number
+
+    arguments = {"maxsize": 100}
+    if issubclass(policy_class, hotset.TTLCache):
+        arguments["ttl"] = 100
+    if issubclass(policy_class, hotset.TLRUCache):
+        arguments["ttu"] = lambda key, value, now: now + 100
+    armed = []
+    cache = policy_class(**arguments)
+    for number in range(60):
+        cache[Key(number)] = number
+    armed.append(True)
+    assert cache.get(Key(59)) is None
+    assert len(cache) == 0
+    cache._validate()
