@@ -1462,7 +1462,7 @@ cdef int cache_clear(Cache self) noexcept:
 
 
 ctypedef PyObject* (*cache_function)(Cache, PyObject* const*, Py_ssize_t, PyObject*) noexcept
-ctypedef PyObject* (*cache_candidate)(Cache, PyObject* const*, Py_ssize_t, uint32_t, uint32_t) noexcept
+ctypedef PyObject* (*cache_candidate)(Cache, PyObject* const*, Py_ssize_t, uint32_t) noexcept
 ctypedef PyObject* (*memo_function)(Memo, PyObject* const*, Py_ssize_t, PyObject*) noexcept
 ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, uint32_t, PyObject* const*, Py_ssize_t, PyObject*) noexcept
 
@@ -1492,7 +1492,7 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
     if HOTSET_LIKELY(status > 0):
         return value
     if status < 0:
-        return get_equal(self, args, nargs, hotset_mix(hash), candidate)
+        return get_equal(self, args, nargs, candidate)
     value = args[1] if nargs == 2 else <PyObject*>None
     incref(value)
     return value
@@ -1511,9 +1511,10 @@ cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nar
     return get_same(self, args, nargs, kwnames, TIMED, get_slowly)
 
 
-cdef PyObject* cache_get_equal(Cache self, PyObject* const* args, Py_ssize_t nargs, uint32_t hash, uint32_t candidate) noexcept:
+cdef PyObject* cache_get_equal(Cache self, PyObject* const* args, Py_ssize_t nargs, uint32_t candidate) noexcept:
     """cache_get for a key that may equal a candidate, as keys that come from outside do."""
     cdef PyObject* value
+    cdef uint32_t hash = hotset_mix(hotset_known_hash(args[0]))     # cheaper than a register on the way here
     if HOTSET_LIKELY(store_read_candidate(&self.store, args[0], hash, candidate, &value) > 0):
         return value
     return get_slowly(self, args, nargs, NULL)

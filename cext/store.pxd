@@ -574,27 +574,29 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
     function is inlined into the few entry points that a program calls millions of times a second, and each register more
     that it needs costs all of them. Takes the lock itself.
     """
-    cdef uint32_t mask, position, want, slot, e
+    cdef uint32_t mask, position, want, e
+    cdef uint32_t left = FAR
     cdef Entry* entries
     hotset_lock(&s.lock)
     mask = s.index.mask
     position = hash >> s.index.shift
     want = <uint32_t>(<uint64_t>hash << (s.index.bits + 4))
     while True:
-        slot = s.index.slots[position]
-        if slot == 0:
+        e = s.index.slots[position]
+        if e == 0:
             s.count.misses += 1
             hotset_unlock(&s.lock)
             return 0
-        if (slot & ~mask) == want:
+        e ^= want                               # as in probe_next
+        if e <= mask:
             break
         want += mask + 1
         position = (position + 1) & mask
-        if (want >> s.index.bits) & FAR == FAR:
+        left -= 1
+        if left == 0:
             hotset_unlock(&s.lock)
             candidate[0] = NIL
             return -1
-    e = slot & mask
     candidate[0] = e
     entries = s.slab.entries
     if entries[e].key != key:

@@ -89,14 +89,12 @@ cdef inline uint32_t probe_next(Index* index, Probe* probe) noexcept nogil:
         if slot == 0:
             return 0
         probe.position = (probe.position + 1) & mask
-        if (slot & ~mask) == probe.want:
-            probe.steps += 1
-            if probe.steps <= FAR:
-                probe.want += mask + 1
-            return slot & mask
+        slot ^= probe.want                      # the number, and nothing above it, if tag and distance are as wanted
         probe.steps += 1
         if probe.steps <= FAR:
             probe.want += mask + 1
+        if slot <= mask:
+            return slot
 
 
 cdef inline void index_insert(Index* index, uint32_t hash, uint32_t n) noexcept nogil:
