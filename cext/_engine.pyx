@@ -7,45 +7,47 @@ single flight, copies, and the slots that let the garbage collector and the inte
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject, visitproc
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from batch cimport BATCH, store_read_batch
+from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
-from core.slab cimport Entry, NIL, PyMem_RawFree, PyMem_RawMalloc, SENTINELS, slab_weight
-from picked cimport Picked, link_picked, pick_buried, pick_in_order, picked_list
-from policy.arc cimport arc_policy
-from policy.contract cimport CALL_HIT, Policy
+from core.slab cimport NIL, SENTINELS
+from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
+from policy.arc cimport arc_hit, arc_policy
+from policy.contract cimport CALL_HIT, Policy, hit_verb
 from policy.fifo cimport fifo_policy
-from policy.lfu cimport lfu_policy
-from policy.lru cimport lru_policy
+from policy.lfu cimport lfu_hit, lfu_policy
+from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
-from policy.wtinylfu cimport wtinylfu_policy
-from replay cimport Tally, integer, replay_run
+from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
+from replay cimport Tally, integer, replay_all
 from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX, PyCFunction, PyDescr_NewMethod,
-                     PyErr_CheckSignals, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable, PyLong_CheckExact,
+                     PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable, PyLong_CheckExact,
                      PyMethodDef, PyMethod_New, PyObject_Vectorcall, PyType_Modified, PyUnicode_CheckExact,
                      PyVectorcall_Call, PyVectorcall_NARGS, Py_ReprEnter, Py_ReprLeave, Py_TPFLAGS_HAVE_VECTORCALL,
                      Py_TPFLAGS_METHOD_DESCRIPTOR, TypeSlots, call, dict_set, hotset_clock_coarse, hotset_clock_precise,
                      hotset_hash, hotset_known_hash, hotset_mix, inquiry, traverseproc, tuple_item, tuple_items, tuple_size,
-                     vectorcallfunc)
-from store cimport (BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced, SIZE, Store, TIMED, decref,
-                    hotset_lock, hotset_unlock, incref, key_of, store_bury_all, store_bury_due,
-                    store_close, store_exhume, store_find, store_make_room, store_next, store_open, store_peek, store_pop_victim, store_read,
-                    store_read_candidate, store_read_known, store_read_same, store_take, store_touch, store_validate, store_write)
+                     checked, vectorcallfunc)
+from store cimport (BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced,
+                    SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, key_of, store_bury_all,
+                    store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
+                    store_next, store_open, store_peek, store_pop_victim, store_read, store_read_candidate,
+                    store_read_known, store_read_same, store_resize, store_take, store_touch, store_validate,
+                    store_visit, store_write, store_write_known)
 
 import copyreg
 import functools
 import os
 import random
-import reprlib
 import threading
 import time
 import types
 from collections.abc import KeysView, Mapping, MutableMapping
 from datetime import timedelta
 
-from hotset.arguments import bound_of, check_life
+from hotset.arguments import bound_of, check_life, count_one
+from hotset.flights import wait_for
 from hotset.methods import BoundMemo, new_store
 from hotset.stats import CacheStats
 from hotset.views import CacheItems, CacheValues
@@ -57,9 +59,6 @@ cdef enum Clock:
     COARSE                 # time.monotonic, to the kernel's tick
     PRECISE                # time.monotonic, because some life is short
     CALLABLE               # the user's timer
-
-cdef enum:
-    SIGNAL_CHECK = 1 << 20 # requests of a replay between two looks for Ctrl-C
 
 cdef double PRECISE_BELOW = 0.1         # seconds: lives this short are measured with the precise clock
 
@@ -75,11 +74,6 @@ cdef enum Write:
     SET, ADD
 
 
-cdef inline int checked(int status) except -1:
-    """Let an error that C code has set be raised."""
-    return status
-
-
 cdef inline object stolen(PyObject* o):
     """A Python reference in place of one that the caller owns."""
     result = <object>o
@@ -92,11 +86,6 @@ cdef double seconds_of(object life) except? -1:
     return life.total_seconds() if isinstance(life, timedelta) else life
 
 
-def count_one(value, /):
-    """The size of a value in a cache that counts entries."""
-    return 1
-
-
 cdef object as_number(double x):
     """Weights are doubles inside; whole ones look like the ints that they mostly are."""
     return int(x) if x - x == 0 and x == <double><int64_t>x else x
@@ -104,8 +93,9 @@ cdef object as_number(double x):
 
 cdef class Flight:
     """One load on its way. Whoever asks for its key meanwhile waits for it, in whichever thread."""
-    cdef object event, value, error, traceback
-    cdef unsigned long owner
+    cdef object value, error, traceback
+    cdef readonly object event
+    cdef readonly unsigned long owner
     cdef int pid
     cdef readonly bint fenced      # the key was written or deleted since: the load's value must not be stored
     cdef bint landed               # there is a value; without one and without an error, a waiter loads in its stead
@@ -114,23 +104,6 @@ cdef class Flight:
         self.event = threading.Event()
         self.owner = threading.get_ident()
         self.pid = os.getpid()
-
-
-# Thread -> the flight that it waits for: what finds two loads that wait for each other.
-cdef dict WAITING = {}
-
-
-cdef int check_deadlock(Flight flight, object key) except -1:
-    """Raise if this thread's waiting for the flight would close a ring of waits."""
-    cdef Flight ahead = flight
-    cdef unsigned long me = threading.get_ident()
-    for _ in range(1000):
-        if ahead.owner == me:
-            raise RuntimeError(f"the load of key {reprlib.repr(key)} waits for itself: its loader asks for the same key")
-        ahead = WAITING.get(ahead.owner)
-        if ahead is None:
-            return 0
-    return 0
 
 
 @cython.trashcan(True)
@@ -221,13 +194,7 @@ cdef class Cache:
         return 0
 
     def __dealloc__(self):
-        cdef uint32_t e
-        cdef Entry* entry
-        for e in range(SENTINELS, self.store.slab.top):
-            entry = &self.store.slab.entries[e]
-            if entry.key != NULL:
-                decref(key_of(entry))
-                decref(<PyObject*>entry.value)
+        store_disown(&self.store)
         store_close(&self.store)
 
     # ---- time ----
@@ -392,6 +359,26 @@ cdef class Cache:
             deadline[0] = min(deadline[0], self.as_time(self.ttu_(key, value, moment)))
         return deadline[0] > t[0]
 
+    cdef inline int write_known(self, PyObject* key, PyObject* value, uint32_t hash, bint only_absent) noexcept:
+        """The commonest write, which runs no Python code before it is done: 1 or 0 as write, -1 if there is more to it."""
+        cdef Replaced gone
+        cdef uint32_t cause
+        cdef int written
+        if self.clock != NO_CLOCK or self.weighted or self.own_popitem or (
+                self.flights is not None and len(self.flights) != 0):
+            return -1
+        written = store_write_known(&self.store, key, value, hash, only_absent, &gone, &cause)
+        if gone.key != NULL:
+            self.let_go(&gone, cause)
+        return written
+
+    cdef inline void let_go(self, Replaced* gone, uint32_t cause) noexcept:
+        """Tell the listener of what has left the store, and give the references up. The lock is free."""
+        if self.on_evict_ is not None:
+            self.tell(gone.key, gone.value, cause)
+        decref(gone.key)
+        decref(gone.value)
+
     cdef int write(self, object key, object value, object ttl, Write mode, Flight flight) except -1:
         """Set or add a key. 1 if it was written. A flight stores its value only if nothing has fenced it."""
         return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, flight)
@@ -399,6 +386,11 @@ cdef class Cache:
     cdef int write_hashed(self, object key, uint32_t hash, object value, object ttl, Write mode, Flight flight) except -1:
         """write() for a key whose mixed hash is known."""
         cdef double weight = 1.0, t, deadline
+        cdef int written = -1
+        if ttl is None and flight is None:
+            written = self.write_known(<PyObject*>key, <PyObject*>value, hash, mode == ADD)
+        if written >= 0:
+            return written
         if self.weighted:
             weight = self.weigh(value)
         if weight > self.store.limit:
@@ -426,37 +418,24 @@ cdef class Cache:
         cdef int status = store_write(&self.store, key, value, hash, weight, t, deadline, mode == ADD,
                                       &flight.fenced if flight is not None else NULL, &grave, &replaced)
         self.drop(&grave)
-        if replaced.value != NULL:
-            self.tell(replaced.key, replaced.value, REPLACED)
-            decref(replaced.value)
-            decref(replaced.key)
+        if replaced.key != NULL:
+            self.let_go(&replaced, REPLACED)
         if status == NO_MEMORY:
             raise MemoryError
         return status
 
     cdef int make_room(self, object key, uint32_t hash, double weight) except -1:
         """Let an overridden popitem make the room that a write needs, as subclasses of cachetools' caches expect."""
-        cdef Store* s = &self.store
-        cdef uint32_t e, used
         cdef uint64_t version
-        cdef bint fits
-        while True:
-            hotset_lock(&s.lock)
-            if store_find(s, <PyObject*>key, hash, &e) < 0:
-                return -1
-            fits = s.weight + weight - (slab_weight(&s.slab, e) if e != NIL else 0.0) <= s.limit
-            used = s.index.used
-            version = s.version
-            hotset_unlock(&s.lock)
-            if fits or used == 0:
-                return 0
+        while not checked(store_fits(&self.store, <PyObject*>key, hash, weight, &version)):
             self.making_room = True
             try:
                 self.popitem()
             finally:
                 self.making_room = False
-            if s.version == version:
+            if self.store.version == version:
                 raise RuntimeError(f"{type(self).__name__}.popitem() removed nothing, so there is no room for {key!r}")
+        return 0
 
     cdef PyObject* take(self, PyObject* key, uint32_t cause) except? NULL:
         """Remove a key: a new reference to its value, or NULL without an error when it is not there."""
@@ -483,21 +462,12 @@ cdef class Cache:
 
     cdef list snapshot(self, bint hottest_first, object most, bint full):
         """The entries in the policy's order: (key, value), or with `full` all that a copy needs."""
-        cdef Store* s = &self.store
-        cdef Py_ssize_t n = 0, wanted = PY_SSIZE_T_MAX if most is None else most
-        cdef Picked* picked
+        cdef Py_ssize_t wanted = PY_SSIZE_T_MAX if most is None else most
         cdef double t
         if wanted < 0:
             raise ValueError(f"n must be non-negative, got {most!r}")
         self.now(&t)
-        hotset_lock(&s.lock)
-        picked = <Picked*>PyMem_RawMalloc((s.index.used + 1) * sizeof(Picked))
-        if picked != NULL:
-            n = pick_in_order(s, PY_SSIZE_T_MAX if hottest_first else wanted, t, picked)
-        hotset_unlock(&s.lock)
-        if picked == NULL:
-            raise MemoryError
-        return picked_list(picked, n, wanted, hottest_first, full)
+        return snapshot_of(&self.store, wanted, hottest_first, t, full)
 
     cdef dict contents(self):
         """The entries as of one moment, whatever other threads do."""
@@ -535,12 +505,7 @@ cdef class Cache:
                 if self.flights.get(key) is ahead:
                     self.flights.pop(key, None)
                 continue
-            WAITING[flight.owner] = ahead
-            try:
-                check_deadlock(ahead, key)
-                ahead.event.wait()
-            finally:
-                WAITING.pop(flight.owner, None)
+            wait_for(ahead, key)
             if ahead.error is not None:
                 raise ahead.error.with_traceback(ahead.traceback)
             if ahead.landed:
@@ -793,10 +758,7 @@ cdef class Cache:
         cdef double t
         self.fence_all()
         self.now(&t)
-        hotset_lock(&self.store.lock)
-        store_bury_due(&self.store, t, True, &grave)
-        store_bury_all(&self.store, &grave)
-        hotset_unlock(&self.store.lock)
+        store_clear(&self.store, t, &grave)
         self.drop(&grave)
 
     def copy(self):
@@ -826,15 +788,7 @@ cdef class Cache:
             self.now(&t)
             status = store_read_batch(&self.store, tuple_items(<PyObject*>items) + start, n, hashes, values, t, &grave)
             self.drop(&grave)
-            try:
-                checked(status)
-                for i in range(n):
-                    if values[i] != NULL:
-                        dict_set(<PyObject*>result, tuple_item(<PyObject*>items, start + i), values[i])
-            finally:
-                for i in range(n):
-                    if values[i] != NULL:
-                        decref(values[i])
+            move_values(result, tuple_items(<PyObject*>items) + start, n, values, status)
             start += n
         return result
 
@@ -868,12 +822,7 @@ cdef class Cache:
 
     def stats(self, reset=False):
         """A CacheStats of what has happened since the cache was made or the last reset."""
-        cdef Counters count
-        hotset_lock(&self.store.lock)
-        count = self.store.count
-        if reset:
-            memset(&self.store.count, 0, sizeof(Counters))
-        hotset_unlock(&self.store.lock)
+        cdef Counters count = store_counters(&self.store, reset)
         return CacheStats(count.hits, count.misses, count.inserts, count.updates, count.removed[SIZE],
                           count.removed[EXPIRED], count.removed[EXPLICIT], count.removed[REPLACED],
                           count.loads, count.load_failures)
@@ -883,23 +832,15 @@ cdef class Cache:
 
         Amortized O(1) an entry removed: the others are not looked at.
         """
-        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
         cdef Picked* picked
-        cdef Py_ssize_t n = 0
+        cdef Py_ssize_t n
         cdef double t
         if time is None:
             self.now(&t)
         else:
             t = self.as_time(time)
-        hotset_lock(&s.lock)
-        picked = <Picked*>PyMem_RawMalloc((s.index.used + 1) * sizeof(Picked))
-        if picked != NULL:
-            store_bury_due(s, t, True, &grave)
-            n = pick_buried(s, &grave, picked)
-        hotset_unlock(&s.lock)
-        if picked == NULL:
-            raise MemoryError
+        picked = pick_expired(&self.store, t, &grave, &n)
         self.drop(&grave)
         return picked_list(picked, n, n, False, False)
 
@@ -909,31 +850,20 @@ cdef class Cache:
         cdef double t
         if self.clock != NO_CLOCK:
             self.now(&t)
-            hotset_lock(&self.store.lock)
-            store_bury_due(&self.store, t, True, &grave)
-            hotset_unlock(&self.store.lock)
+            store_expire(&self.store, t, &grave)
             self.drop(&grave)
         return 0
 
     def resize(self, maxsize, /):
         """Change maxsize; what does not fit any more is evicted at once."""
-        cdef Store* s = &self.store
         cdef Grave grave = [NIL, NIL]
         cdef double limit = bound_of(maxsize)
         cdef double t
-        cdef int status
         self.now(&t)
-        hotset_lock(&s.lock)
-        status = s.policy.resize(s.state, &s.slab, limit)
-        if status == 0:
-            self.maxsize_ = maxsize
-            s.limit = limit
-            store_bury_due(s, t, True, &grave)
-            store_make_room(s, 0.0, &grave)
-        hotset_unlock(&s.lock)
-        self.drop(&grave)
-        if status != 0:
+        if store_resize(&self.store, limit, t, &grave) != 0:
             raise MemoryError
+        self.maxsize_ = maxsize
+        self.drop(&grave)
 
     @property
     def getsizeof(self):
@@ -1009,8 +939,7 @@ cdef class Cache:
 
     def __setstate__(self, state, /):
         """Make this the cache of which __reduce_ex__ told. Times to live go on from what was left of them."""
-        cdef double t, life, weight
-        cdef uint64_t rank
+        cdef double t
         self.configure_from(state["configuration"])
         attributes = state["attributes"]
         slots = None
@@ -1018,36 +947,12 @@ cdef class Cache:
             attributes, slots = attributes
         for name, value in (*(attributes or {}).items(), *(slots or {}).items()):
             setattr(self, name, value)
-        self.restore(state["entries"])
+        for entry in state["entries"]:
+            if entry[3] < HOTSET_NEVER:
+                self.start_clock(entry[3])
+        self.now(&t)
+        link_list(&self.store, state["entries"], t)
         self.store.policy.restore(self.store.state, &self.store.slab, NIL, state["policy"])
-
-    cdef int restore(self, list entries) except -1:
-        """Fill an empty cache with the entries of a snapshot: the slab in its order, the policy in the policy's."""
-        cdef Py_ssize_t n = len(entries), i
-        cdef double t
-        cdef int status
-        cdef Picked* picked = <Picked*>PyMem_RawMalloc((n + 1) * sizeof(Picked))
-        cdef Py_ssize_t* order = <Py_ssize_t*>PyMem_RawMalloc((n + 1) * sizeof(Py_ssize_t))
-        try:
-            if picked == NULL or order == NULL:
-                raise MemoryError
-            for i, (key, value, weight, life, idle, rank, place) in enumerate(entries):
-                if life < HOTSET_NEVER:
-                    self.start_clock(life)
-                picked[i] = Picked(<PyObject*>key, <PyObject*>value, weight, life, idle, rank,
-                                   hotset_mix(hotset_hash(<PyObject*>key)))
-            for i, place in enumerate(sorted(range(n), key=[entry[6] for entry in entries].__getitem__)):
-                order[i] = place
-            self.now(&t)
-            hotset_lock(&self.store.lock)
-            status = link_picked(&self.store, picked, order, n, t)
-            hotset_unlock(&self.store.lock)
-            if status != 0:
-                raise MemoryError
-        finally:
-            PyMem_RawFree(picked)
-            PyMem_RawFree(order)
-        return 0
 
     def __copy__(self):
         rebuild, arguments, state = self.__reduce_ex__(2)
@@ -1392,39 +1297,14 @@ def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     """What hotset.replay runs: (hits, hit bytes, bytes) of keys of one integer type; `cache` lends its policy."""
     cdef Store s
     cdef Tally tally = [0, 0.0, 0.0]
-    cdef const double[::1] weighed
-    cdef const double* given = NULL
-    cdef Py_ssize_t start = 0, stop, total = keys.shape[0]
-    cdef int status = 0
-    if sizes is not None and total:
-        weighed = sizes
-        given = &weighed[0]
     memset(&s, 0, sizeof(Store))
     if store_open(&s, &cache.store.policy, limit, sizes is not None) != 0:
         raise MemoryError
     try:
-        while start < total and status == 0:
-            with nogil:
-                stop = min(total, start + SIGNAL_CHECK)
-                status = replay_run(&s, &tally, keys, given, start, stop)
-                start = stop
-            PyErr_CheckSignals()
-        if status != 0:
-            raise MemoryError
+        replay_all(&s, &tally, keys, sizes)
     finally:
         store_close(&s)
     return tally.hits, tally.byte_hits, tally.bytes
-
-
-POLICIES = {"lru": LRUCache, "lfu": LFUCache, "arc": ARCCache, "tinylfu": TinyLFUCache, "fifo": FIFOCache, "rr": RRCache}
-
-
-def policy_class(policy, /):
-    """The cache class of a policy's name."""
-    try:
-        return POLICIES[policy]
-    except (KeyError, TypeError):
-        raise ValueError(f"unknown policy {policy!r}: use one of {', '.join(POLICIES)}") from None
 
 
 # ---- what Cython cannot declare: slots of the types ----
@@ -1437,16 +1317,8 @@ cdef inquiry clear_fields = NULL
 
 cdef int cache_traverse(Cache self, visitproc visit, void* arg) noexcept:
     """tp_traverse: the fields that Cython knows, and the keys and values."""
-    cdef uint32_t e
-    cdef Entry* entry
     cdef int status = traverse_fields(<PyObject*>self, visit, arg)
-    for e in range(SENTINELS, self.store.slab.top):
-        entry = &self.store.slab.entries[e]
-        if status == 0 and entry.key != NULL:
-            status = visit(key_of(entry), arg)
-            if status == 0:
-                status = visit(<PyObject*>entry.value, arg)
-    return status
+    return status if status != 0 else store_visit(&self.store, visit, arg)
 
 
 cdef int cache_clear(Cache self) noexcept:
@@ -1468,14 +1340,14 @@ ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, uint32_t, PyObject* co
 
 # What the hot entry points call for all that is not the commonest case. By pointer, so that the compiler can neither
 # inline it there nor needs a frame for it, and NULL with an error set passes through as it is.
-cdef cache_function get_by_verb, get_timed, get_slowly
+cdef cache_function get_timed, get_slowly
 cdef cache_candidate get_equal
 cdef memo_function call_otherwise, call_slowly
 cdef memo_filler fill
 
 
 cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, int path,
-                               cache_function otherwise) noexcept:
+                               hit_verb hit, cache_function otherwise) noexcept:
     """`get` by store_read_same on a path that is a constant here, or else `otherwise`."""
     cdef PyObject* value
     cdef Py_hash_t hash
@@ -1488,7 +1360,7 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
     hash = hotset_known_hash(args[0])
     if hash == -1:
         return get_slowly(self, args, nargs, kwnames)
-    status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, &candidate, path)
+    status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, &candidate, path, hit)
     if HOTSET_LIKELY(status > 0):
         return value
     if status < 0:
@@ -1500,15 +1372,24 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
 
 cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
-    return get_same(self, args, nargs, kwnames, LEAF, get_by_verb)
+    return get_same(self, args, nargs, kwnames, LEAF, lru_hit, get_timed)
 
 
-cdef PyObject* cache_get_by_verb(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    return get_same(self, args, nargs, kwnames, BY_VERB, get_timed)
+cdef PyObject* lfu_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """LFUCache.get; as the next two, cache_get with the policy's verb inlined."""
+    return get_same(self, args, nargs, kwnames, BY_VERB, lfu_hit, get_timed)
+
+
+cdef PyObject* arc_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, arc_hit, get_timed)
+
+
+cdef PyObject* tinylfu_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, wtinylfu_hit, get_timed)
 
 
 cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    return get_same(self, args, nargs, kwnames, TIMED, get_slowly)
+    return get_same(self, args, nargs, kwnames, TIMED, self.store.policy.hit, get_slowly)
 
 
 cdef PyObject* cache_get_equal(Cache self, PyObject* const* args, Py_ssize_t nargs, uint32_t candidate) noexcept:
@@ -1530,7 +1411,8 @@ cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, Py
         known = hotset_known_hash(args[0])
         if HOTSET_LIKELY(known != -1):
             hash[0] = hotset_mix(known)
-            status = store_read_same(&self.store.store, args[0], hash[0], value, &candidate, path)
+            status = store_read_same(&self.store.store, args[0], hash[0], value, &candidate, path,
+                                     self.store.store.policy.hit)
             if status < 0 and path != LEAF:
                 status = store_read_candidate(&self.store.store, args[0], hash[0], candidate, value)
             return status
@@ -1564,20 +1446,26 @@ cdef PyObject* memo_call_otherwise(Memo self, PyObject* const* args, Py_ssize_t 
     return call_slowly(self, args, nargs, kwnames)
 
 
-cdef PyMethodDef GET
-GET.ml_name = b"get"
-GET.ml_meth = <PyCFunction>cache_get
-GET.ml_flags = METH_FASTCALL | METH_KEYWORDS
-GET.ml_doc = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
+cdef PyMethodDef GET[4]
+
+
+cdef int install_get(PyTypeObject* cls, PyMethodDef* method, cache_function get) except -1:
+    """Give a class, and those derived from it, their `get`; `method` must stay."""
+    method.ml_name = b"get"
+    method.ml_meth = <PyCFunction>get
+    method.ml_flags = METH_FASTCALL | METH_KEYWORDS
+    method.ml_doc = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
+    (<object>(<TypeSlots*>cls).tp_dict)["get"] = PyDescr_NewMethod(cls, method)
+    PyType_Modified(cls)
+    return 0
 
 
 cdef int install() except -1:
     """Called once, when the module is imported."""
-    global traverse_fields, clear_fields, get_by_verb, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill
+    global traverse_fields, clear_fields, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
     cdef Cache cache = LRUCache.__new__(LRUCache)
-    get_by_verb = cache_get_by_verb
     get_timed = cache_get_timed
     get_equal = cache_get_equal
     get_slowly = <cache_function>cache.get_slowly
@@ -1589,8 +1477,10 @@ cdef int install() except -1:
     for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, RRCache, TTLCache, TLRUCache):
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
-    (<object>slots.tp_dict)["get"] = PyDescr_NewMethod(<PyTypeObject*>Cache, &GET)
-    PyType_Modified(<PyTypeObject*>Cache)
+    install_get(<PyTypeObject*>Cache, &GET[0], cache_get)
+    install_get(<PyTypeObject*>LFUCache, &GET[1], lfu_get)
+    install_get(<PyTypeObject*>ARCCache, &GET[2], arc_get)
+    install_get(<PyTypeObject*>TinyLFUCache, &GET[3], tinylfu_get)
     slots = <TypeSlots*>Memo
     slots.tp_vectorcall_offset = <char*>&memo.vectorcall - <char*><PyObject*>memo
     slots.tp_call = <void*>PyVectorcall_Call

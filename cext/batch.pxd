@@ -10,8 +10,9 @@ from libc.string cimport memset
 from core.index cimport Probe, probe_next, probe_start
 from core.slab cimport Entry, NIL
 from core.wheel cimport BUCKETS
+from python cimport checked, dict_set
 from store cimport (EXPIRED, Grave, Store, hotset_lock, hotset_prefetch, hotset_unlock, incref, store_bury, store_expired,
-                    store_find, store_used)
+                    store_find, store_used, decref)
 
 cdef enum:
     BATCH = 128            # keys looked ahead: enough to keep every line fill buffer busy, few enough for the stack
@@ -57,4 +58,19 @@ cdef inline int store_read_batch(Store* s, PyObject** keys, Py_ssize_t n, const 
         incref(values[i])
         store_used(s, e, now)
     hotset_unlock(&s.lock)
+    return 0
+
+
+cdef inline int move_values(dict result, PyObject** keys, Py_ssize_t n, PyObject** values, int status) except -1:
+    """Put what store_read_batch found into a dict, if it succeeded, and give its references up."""
+    cdef Py_ssize_t i
+    try:
+        checked(status)
+        for i in range(n):
+            if values[i] != NULL:
+                dict_set(<PyObject*>result, keys[i], values[i])
+    finally:
+        for i in range(n):
+            if values[i] != NULL:
+                decref(values[i])
     return 0

@@ -6,10 +6,11 @@ allocation by Python can run finalizers that change the cache.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from core.slab cimport NIL, PyMem_RawFree, slab_weight
+from core.slab cimport NIL, PyMem_RawFree, PyMem_RawMalloc, slab_weight
 from core.wheel cimport wheel_deadline, wheel_set
-from store cimport (Grave, HOTSET_NEVER, Store, decref, incref, key_of, store_expired, store_link, store_reserve,
-                    store_schedule)
+from python cimport PY_SSIZE_T_MAX, hotset_hash, hotset_mix
+from store cimport (Grave, HOTSET_NEVER, Store, decref, hotset_lock, hotset_unlock, incref, key_of, store_bury_due, store_expired,
+                    store_link, store_reserve, store_schedule)
 
 
 cdef struct Picked:
@@ -48,18 +49,27 @@ cdef inline Py_ssize_t pick_in_order(Store* s, Py_ssize_t wanted, double now, Pi
     return n
 
 
-cdef inline Py_ssize_t pick_buried(Store* s, Grave* grave, Picked* picked) noexcept nogil:
-    """Pick what is in a grave, as keys and values only; `picked` has room for it. Called with the lock held."""
-    cdef Py_ssize_t n = 0
-    cdef uint32_t e = grave.head
-    while e != NIL:
-        picked[n].key = key_of(&s.slab.entries[e])
-        picked[n].value = <PyObject*>s.slab.entries[e].value
-        incref(picked[n].key)
-        incref(picked[n].value)
-        e = s.slab.entries[e].next
-        n += 1
-    return n
+cdef inline Picked* pick_expired(Store* s, double now, Grave* grave, Py_ssize_t* n) except NULL:
+    """Bury what has expired, and pick it, as keys and values only. Takes the lock itself."""
+    cdef Picked* picked
+    cdef uint32_t e
+    n[0] = 0
+    hotset_lock(&s.lock)
+    picked = <Picked*>PyMem_RawMalloc((s.index.used + 1) * sizeof(Picked))
+    if picked != NULL:
+        store_bury_due(s, now, True, grave)
+        e = grave.head
+        while e != NIL:
+            picked[n[0]].key = key_of(&s.slab.entries[e])
+            picked[n[0]].value = <PyObject*>s.slab.entries[e].value
+            incref(picked[n[0]].key)
+            incref(picked[n[0]].value)
+            e = s.slab.entries[e].next
+            n[0] += 1
+    hotset_unlock(&s.lock)
+    if picked == NULL:
+        raise MemoryError
+    return picked
 
 
 cdef inline list picked_list(Picked* picked, Py_ssize_t n, Py_ssize_t wanted, bint backwards, bint full):
@@ -79,6 +89,20 @@ cdef inline list picked_list(Picked* picked, Py_ssize_t n, Py_ssize_t wanted, bi
             decref(picked[i].value)
         PyMem_RawFree(picked)
     return result
+
+
+cdef inline list snapshot_of(Store* s, Py_ssize_t wanted, bint hottest_first, double now, bint full):
+    """At most so many entries in the policy's order, as picked_list makes them. Takes the lock itself."""
+    cdef Py_ssize_t n = 0
+    cdef Picked* picked
+    hotset_lock(&s.lock)
+    picked = <Picked*>PyMem_RawMalloc((s.index.used + 1) * sizeof(Picked))
+    if picked != NULL:
+        n = pick_in_order(s, PY_SSIZE_T_MAX if hottest_first else wanted, now, picked)
+    hotset_unlock(&s.lock)
+    if picked == NULL:
+        raise MemoryError
+    return picked_list(picked, n, wanted, hottest_first, full)
 
 
 cdef inline int link_picked(Store* s, Picked* picked, const Py_ssize_t* order, Py_ssize_t n, double now) noexcept nogil:
@@ -106,3 +130,31 @@ cdef inline int link_picked(Store* s, Picked* picked, const Py_ssize_t* order, P
             if s.idle < HOTSET_NEVER:
                 wheel_set(&s.wheel, picked[i].place, now + picked[i].idle)
     return status
+
+
+cdef inline int link_list(Store* s, list entries, double now) except -1:
+    """Fill an empty store with the tuples of a full snapshot: the slab in its order, the policy in the policy's.
+
+    Takes the lock itself.
+    """
+    cdef Py_ssize_t n = len(entries), i
+    cdef int status
+    cdef Picked* picked = <Picked*>PyMem_RawMalloc((n + 1) * sizeof(Picked))
+    cdef Py_ssize_t* order = <Py_ssize_t*>PyMem_RawMalloc((n + 1) * sizeof(Py_ssize_t))
+    try:
+        if picked == NULL or order == NULL:
+            raise MemoryError
+        for i, (key, value, weight, life, idle, rank, place) in enumerate(entries):
+            picked[i] = Picked(<PyObject*>key, <PyObject*>value, weight, life, idle, rank,
+                               hotset_mix(hotset_hash(<PyObject*>key)))
+        for i, place in enumerate(sorted(range(n), key=[entry[6] for entry in entries].__getitem__)):
+            order[i] = place
+        hotset_lock(&s.lock)
+        status = link_picked(s, picked, order, n, now)
+        hotset_unlock(&s.lock)
+        if status != 0:
+            raise MemoryError
+    finally:
+        PyMem_RawFree(picked)
+        PyMem_RawFree(order)
+    return 0

@@ -2,6 +2,12 @@
 from cpython.object cimport PyObject, PyTypeObject, visitproc
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+
+cdef inline int checked(int status) except -1:
+    """Let an error that C code has set be raised."""
+    return status
+
+
 cdef extern from "compat.h" nogil:
     double hotset_clock_coarse()
     double hotset_clock_precise()

@@ -12,9 +12,14 @@ from core.slab cimport Entry, NIL, slab_release
 from core.links cimport list_move_front
 from policy.contract cimport CALL_HIT, MOVE_FRONT
 from python cimport hotset_hash_int64, hotset_hash_uint64, hotset_mix
-from store cimport Grave, Store, hotset_prefetch, store_link, store_make_room, store_reserve
+from store cimport (Grave, Replaced, Store, hotset_prefetch, store_admit, store_foresee, store_link, store_make_room,
+                    store_reserve)
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
 
 cdef enum:
+    SIGNAL_CHECK = 1 << 20 # requests between two looks for Ctrl-C
     PRESENT = 2            # the key of every entry: not NULL, and even as an address is
     AHEAD = 6              # requests from the prefetch of an entry to that of its neighbours, and on to its use
 
@@ -29,6 +34,7 @@ cdef inline int replay_batch(Store* s, Tally* tally, Py_ssize_t n, const uint64_
                              const double* sizes) noexcept nogil:
     """Request n keys in turn: a hit is a read, a miss a write. `sizes` may be NULL. -1 when memory is out."""
     cdef Grave grave
+    cdef Replaced gone
     cdef Probe probe
     cdef Entry* entry
     cdef Py_ssize_t i
@@ -68,6 +74,11 @@ cdef inline int replay_batch(Store* s, Tally* tally, Py_ssize_t n, const uint64_
                 s.policy.hit(s.state, &s.slab, e)
             continue
         if size > s.limit:
+            continue
+        if s.slab.weights == NULL and s.limit >= 1.0 and s.policy.reserve(s.state, &s.slab) == 0 and store_admit(
+                s, <void*>PRESENT, <void*>keys[i], hashes[i], &gone):
+            if gone.key != NULL:
+                store_foresee(s)
             continue
         if store_reserve(s, 0.0, s.idle) != 0:
             return -1
@@ -120,4 +131,24 @@ cdef inline int replay_run(Store* s, Tally* tally, const integer[:] keys, const 
         if replay_batch(s, tally, n, words, hashes, sizes + start if sizes != NULL else NULL) != 0:
             return -1
         start += n
+    return 0
+
+
+cdef inline int replay_all(Store* s, Tally* tally, const integer[:] keys, object sizes) except -1:
+    """Request all keys, without the GIL; `sizes` is None or a buffer of as many doubles."""
+    cdef const double[::1] weighed
+    cdef const double* given = NULL
+    cdef Py_ssize_t start = 0, stop, total = keys.shape[0]
+    cdef int status = 0
+    if sizes is not None and total:
+        weighed = sizes
+        given = &weighed[0]
+    while start < total:
+        with nogil:
+            stop = min(total, start + SIGNAL_CHECK)
+            status = replay_run(s, tally, keys, given, start, stop)
+            start = stop
+        if status != 0:
+            raise MemoryError
+        PyErr_CheckSignals()
     return 0

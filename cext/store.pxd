@@ -14,18 +14,18 @@ listener, a loader or another thread does:
 Unless said otherwise a function is called with the lock held and leaves it held. Keys and values are owned by the
 store from store_link until store_exhume. A replay (see replay) uses a store without Python objects.
 """
-from cpython.object cimport PyObject, Py_EQ
+from cpython.object cimport PyObject, Py_EQ, visitproc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from core.index cimport (FAR, Hashes, Index, MAX_BITS, MIN_BITS, Probe, index_clear, index_close, index_erase, index_fit, index_init,
+from core.index cimport (FAR, Hashes, Index, MAX_BITS, MIN_BITS, Probe, index_clear, index_close, index_erase, index_fit, index_has_room, index_init,
                          index_insert, index_validate, probe_next, probe_start)
 from core.links cimport list_back, list_move_front
 from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, SENTINELS, Slab, slab_close,
                         slab_full, slab_grow, slab_init, slab_release, slab_take, slab_weight)
-from core.wheel cimport (BUCKETS, Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
+from core.wheel cimport (Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
                          wheel_reserve, wheel_set, wheel_start, wheel_validate)
-from policy.contract cimport CALL_HIT, MOVE_FRONT, Policy
+from policy.contract cimport CALL_HIT, MOVE_FRONT, Policy, hit_verb
 
 cdef extern from "compat.h" nogil:
     ctypedef struct hotset_mutex:
@@ -135,6 +135,27 @@ cdef inline void store_close(Store* s) noexcept nogil:
         wheel_close(&s.wheel)
         s.state = NULL
         s.hard = NULL
+
+
+cdef inline void store_disown(Store* s) noexcept:
+    """Give up what the entries own, buried or not, before store_close. Without the lock: nobody else has the store."""
+    cdef uint32_t e
+    for e in range(<uint32_t>SENTINELS, s.slab.top):
+        if s.slab.entries[e].key != NULL:
+            decref(key_of(&s.slab.entries[e]))
+            decref(<PyObject*>s.slab.entries[e].value)
+
+
+cdef inline int store_visit(Store* s, visitproc visit, void* arg) noexcept:
+    """Show the collector what the entries own, buried or not."""
+    cdef uint32_t e
+    cdef int status = 0
+    for e in range(<uint32_t>SENTINELS, s.slab.top):
+        if status == 0 and s.slab.entries[e].key != NULL:
+            status = visit(key_of(&s.slab.entries[e]), arg)
+            if status == 0:
+                status = visit(<PyObject*>s.slab.entries[e].value, arg)
+    return status
 
 
 cdef inline int store_find(Store* s, PyObject* key, uint32_t hash, uint32_t* found) noexcept:
@@ -393,6 +414,50 @@ cdef inline void store_replace(Store* s, uint32_t e, PyObject* value, double wei
     s.count.removed[REPLACED] += 1
 
 
+cdef inline Entry* store_foresee(Store* s) noexcept nogil:
+    """Have fetched what the next eviction will want, because it is in no cache any more: the probable victim."""
+    cdef Entry* entry = &s.slab.entries[s.policy.foresee(s.state, &s.slab)]
+    hotset_prefetch(&s.index.slots[entry.hash >> s.index.shift])
+    hotset_prefetch(&s.slab.entries[entry.prev])
+    return entry
+
+
+cdef inline bint store_admit(Store* s, void* key, void* value, uint32_t hash, Replaced* gone) noexcept nogil:
+    """Add an entry of weight 1 that is not there, if the store is full in the place of its victim; false if it must grow.
+
+    For stores without weights and timers and with a limit of 1 at least; policy.reserve has been called. The key and value of the victim, if
+    there is one, are the caller's: no grave is needed, because the entry is taken at once.
+    """
+    cdef uint32_t e
+    cdef Entry* entry
+    gone.key = NULL
+    if s.weight + 1.0 > s.limit:
+        s.policy.prepare(s.state, &s.slab, hash)
+        e = s.policy.victim(s.state, &s.slab)
+        entry = &s.slab.entries[e]
+        gone.key = <PyObject*>entry.key
+        gone.value = <PyObject*>entry.value
+        index_erase(&s.index, store_hashes(s), entry.hash, e)
+        s.policy.remove(s.state, &s.slab, e, True)
+        s.count.removed[SIZE] += 1
+    elif slab_full(&s.slab) or not index_has_room(&s.index, s.index.used + 1, s.slab.capacity):
+        return False
+    else:
+        s.policy.prepare(s.state, &s.slab, hash)
+        e = slab_take(&s.slab)
+        entry = &s.slab.entries[e]
+        s.slab.live += 1
+        s.weight += 1.0
+    entry.key = key
+    entry.value = value
+    entry.hash = hash
+    index_insert(&s.index, hash, e)
+    s.policy.insert(s.state, &s.slab, e)
+    s.version += 1
+    s.edits += 1
+    return True
+
+
 cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t hash, double weight, double now,
                             double deadline, bint only_absent, const bint* fenced, Grave* grave,
                             Replaced* replaced) noexcept:
@@ -436,6 +501,52 @@ cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t h
             s.policy.insert(s.state, &s.slab, e)
             s.count.inserts += 1
         store_schedule(s, e, now, deadline)
+    hotset_unlock(&s.lock)
+    return written
+
+
+cdef inline int store_write_known(Store* s, PyObject* key, PyObject* value, uint32_t hash, bint only_absent,
+                                  Replaced* gone, uint32_t* cause) noexcept nogil:
+    """store_write where it takes no Python code, time, weight or growth: 1 or 0 as there, -1 if store_write has to do it.
+
+    What goes, if anything does, is the caller's to give up. Takes the lock itself.
+    """
+    cdef Probe probe
+    cdef Entry* entry
+    cdef uint32_t e
+    cdef int equal = 1, written = -1
+    gone.key = NULL
+    hotset_lock(&s.lock)
+    probe_start(&s.index, &probe, hash)
+    while True:
+        e = probe_next(&s.index, &probe)
+        if e == NIL:
+            break
+        entry = &s.slab.entries[e]
+        equal = entry.key == key
+        if not equal and entry.hash == hash:
+            equal = hotset_keys_equal(<PyObject*>entry.key, key)
+        if equal != 0:
+            break
+    if equal < 0 or s.slab.weights != NULL or s.wheel.timers != NULL or s.limit < 1.0:
+        pass
+    elif e == NIL:
+        if s.policy.reserve(s.state, &s.slab) == 0 and store_admit(s, key, value, hash, gone):
+            incref(key)
+            incref(value)
+            s.count.inserts += 1
+            if gone.key != NULL:
+                cause[0] = SIZE
+                entry = store_foresee(s)
+                hotset_prefetch(entry.key)
+                hotset_prefetch(entry.value)
+            written = 1
+    elif only_absent:
+        written = 0
+    else:
+        store_replace(s, e, value, 1.0, gone)
+        cause[0] = REPLACED
+        written = 1
     hotset_unlock(&s.lock)
     return written
 
@@ -560,12 +671,12 @@ cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, P
 
 cdef enum:                 # how store_read_same goes about it; a constant where it is inlined
     LEAF                   # no timers, and a policy that needs no call: no frame is necessary
-    BY_VERB                # no timers; the policy's verb is called
+    BY_VERB                # no timers; the policy's verb is called, which is a constant there too where speed matters
     TIMED                  # timers that go by the coarse clock, without idle time; any policy
 
 
 cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, uint32_t* candidate,
-                                int path) noexcept nogil:
+                                int path, hit_verb hit) noexcept nogil:
     """store_read for the commonest case: 1 a hit, 0 a miss, -1 if more has to be looked at, with nothing done.
 
     `candidate` is then the entry to look at (see store_read_candidate), or NIL.
@@ -616,7 +727,7 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
     incref(value[0])
     s.count.hits += 1
     if path == BY_VERB:
-        s.policy.hit(s.state, &s.slab, e)
+        hit(s.state, &s.slab, e)
     elif s.policy.on_hit == MOVE_FRONT:
         list_move_front(entries, 0, e)
     elif path == TIMED and s.policy.on_hit == CALL_HIT:
@@ -684,6 +795,61 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
     store_used(s, e, now)
     hotset_unlock(&s.lock)
     return 1
+
+
+cdef inline void store_expire(Store* s, double now, Grave* grave) noexcept nogil:
+    """Bury all that has expired. Takes the lock itself."""
+    hotset_lock(&s.lock)
+    store_bury_due(s, now, True, grave)
+    hotset_unlock(&s.lock)
+
+
+cdef inline void store_clear(Store* s, double now, Grave* grave) noexcept nogil:
+    """Bury everything, and let the policy forget what it has learnt. Takes the lock itself."""
+    hotset_lock(&s.lock)
+    store_bury_due(s, now, True, grave)
+    store_bury_all(s, grave)
+    hotset_unlock(&s.lock)
+
+
+cdef inline int store_resize(Store* s, double limit, double now, Grave* grave) noexcept nogil:
+    """Change the bound of weight; -1 when memory is out, with nothing changed. Takes the lock itself."""
+    cdef int status
+    hotset_lock(&s.lock)
+    status = s.policy.resize(s.state, &s.slab, limit)
+    if status == 0:
+        s.limit = limit
+        store_bury_due(s, now, True, grave)
+        store_make_room(s, 0.0, grave)
+    hotset_unlock(&s.lock)
+    return status
+
+
+cdef inline int store_fits(Store* s, PyObject* key, uint32_t hash, double weight, uint64_t* version) noexcept:
+    """Whether the key could be written with no victim, or with nothing in the store; -1 on an error. Takes the lock itself."""
+    cdef uint32_t e
+    cdef double after = weight
+    cdef bint fits
+    hotset_lock(&s.lock)
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e != NIL:
+        after -= slab_weight(&s.slab, e)
+    fits = s.weight + after <= s.limit or s.index.used == 0
+    version[0] = s.version
+    hotset_unlock(&s.lock)
+    return fits
+
+
+cdef inline Counters store_counters(Store* s, bint reset) noexcept nogil:
+    """What has been counted since the last reset. Takes the lock itself."""
+    cdef Counters count
+    hotset_lock(&s.lock)
+    count = s.count
+    if reset:
+        memset(&s.count, 0, sizeof(Counters))
+    hotset_unlock(&s.lock)
+    return count
 
 
 cdef inline bint store_validate(Store* s) noexcept nogil:

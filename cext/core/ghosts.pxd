@@ -8,13 +8,15 @@ a value.
 Invariant: each hash is on one list at most. Ghosts are advice: when memory is out, one is lost and nothing
 fails. Every operation is O(1). Cost: 12 bytes a ghost and the index's 6.4 to 12.8, +8 when entries have weights.
 """
-from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
-from core.index cimport (Hashes, Index, Probe, index_clear, index_close, index_erase, index_fit, index_init,
+from core.index cimport (Hashes, Index, Probe, index_close, index_erase, index_fit, index_init,
                          index_insert, index_validate, probe_next, probe_start, MIN_BITS)
 from core.slab cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
+
+cdef extern from "compat.h" nogil:
+    void hotset_prefetch(const void* p)
 
 cdef enum:
     GHOST_LISTS = 2        # records 0 and 1 are the lists' sentinels; 0 doubles as "no ghost"
@@ -179,6 +181,18 @@ cdef inline void ghosts_push(Ghosts* g, uint32_t side, uint32_t hash, double wei
 cdef inline void ghosts_drop_oldest(Ghosts* g, uint32_t side) noexcept nogil:
     """Forget the oldest ghost of a list that has one."""
     ghosts_remove(g, ghosts_prev(g, side))
+
+
+cdef inline void ghosts_prefetch(Ghosts* g, uint32_t hash) noexcept nogil:
+    """Have fetched what a look for a hash begins with."""
+    hotset_prefetch(&g.index.slots[hash >> g.index.shift])
+
+
+cdef inline void ghosts_prefetch_oldest(Ghosts* g, uint32_t side) noexcept nogil:
+    """Have fetched what ghosts_drop_oldest will touch, in a list that may be empty."""
+    cdef uint32_t n = ghosts_prev(g, side)
+    ghosts_prefetch(g, g.ghosts[n].hash)
+    hotset_prefetch(&g.ghosts[ghosts_prev(g, n)])
 
 
 cdef inline bint ghosts_validate(Ghosts* g) noexcept nogil:

@@ -145,11 +145,16 @@ cdef inline uint32_t index_bits_for(uint64_t records, uint64_t numbers) noexcept
     return bits
 
 
+cdef inline bint index_has_room(Index* index, uint64_t records, uint64_t numbers) noexcept nogil:
+    """Whether `records` in all, numbered below `numbers`, fit without a larger table."""
+    return records * 8 <= (<uint64_t>index.mask + 1) * 5 and numbers <= <uint64_t>index.mask + 1
+
+
 cdef inline int index_fit(Index* index, Hashes hashes, uint64_t records, uint64_t numbers) noexcept nogil:
     """Make room for `records` in all, numbered below `numbers`; -1 when memory is out, nothing changed."""
     cdef Index grown
     cdef uint32_t bits, position, slot, n
-    if records * 8 <= (<uint64_t>index.mask + 1) * 5 and numbers <= <uint64_t>index.mask + 1:
+    if index_has_room(index, records, numbers):
         return 0
     bits = index_bits_for(records, numbers)
     if bits > MAX_BITS or index_init(&grown, bits) != 0:

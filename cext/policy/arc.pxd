@@ -16,7 +16,7 @@ Where this differs from the paper:
 from libc.stdint cimport uint32_t, uint64_t
 
 from core.ghosts cimport (Ghosts, ghosts_clear, ghosts_close, ghosts_drop_oldest, ghosts_find, ghosts_init,
-                          ghosts_push, ghosts_remove, ghosts_room, ghosts_side,
+                          ghosts_prefetch, ghosts_prefetch_oldest, ghosts_push, ghosts_remove, ghosts_room, ghosts_side,
                           ghosts_validate)
 from core.links cimport list_back, list_empty, list_init, list_push_front, list_remove
 from core.slab cimport NIL, Slab, slab_weight
@@ -101,6 +101,17 @@ cdef inline uint32_t arc_victim(void* state, Slab* slab) noexcept nogil:
     if list_empty(slab.entries, T2):
         return NIL
     return list_back(slab.entries, T2)
+
+
+cdef inline uint32_t arc_foresee(void* state, Slab* slab) noexcept nogil:
+    """Right unless the next key is a ghost. What its ghost and the ghosts that make room for it touch is fetched, too."""
+    cdef Ghosts* g = &(<ARC*>state).ghosts
+    cdef uint32_t e = arc_victim(state, slab)
+    if g.count[B1] + g.count[B2]:
+        ghosts_prefetch(g, slab.entries[e].hash)
+        ghosts_prefetch_oldest(g, B1)
+        ghosts_prefetch_oldest(g, B2)
+    return e
 
 
 cdef inline void arc_link(ARC* arc, Slab* slab, uint32_t e, uint32_t where) noexcept nogil:
@@ -234,6 +245,7 @@ cdef inline void arc_policy(Policy* p) noexcept nogil:
     p.reweigh = arc_reweigh
     p.remove = arc_remove
     p.clear = arc_clear
+    p.foresee = arc_foresee
     p.walk = arc_walk
     p.rank = arc_rank
     p.restore = arc_restore

@@ -32,6 +32,9 @@ cdef enum:                 # what a hit asks of the policy
     NOTHING
 
 
+ctypedef void (*hit_verb)(void* state, Slab* slab, uint32_t e) noexcept nogil
+
+
 cdef struct Policy:
     size_t state_size      # bytes of zeroed memory that init gets as its state
     int (*init)(void* state, Slab* slab, double capacity) noexcept nogil       # 0, or -1: no memory
@@ -41,12 +44,13 @@ cdef struct Policy:
     void (*prepare)(void* state, Slab* slab, uint32_t hash) noexcept nogil
     uint32_t (*victim)(void* state, Slab* slab) noexcept nogil                 # NIL when empty
     void (*insert)(void* state, Slab* slab, uint32_t e) noexcept nogil
-    void (*hit)(void* state, Slab* slab, uint32_t e) noexcept nogil
+    hit_verb hit
     void (*update)(void* state, Slab* slab, uint32_t e) noexcept nogil
     void (*reweigh)(void* state, Slab* slab, uint32_t e, double old) noexcept nogil  # weight changed from `old`
     void (*remove)(void* state, Slab* slab, uint32_t e, bint evicted) noexcept nogil
     void (*clear)(void* state, Slab* slab) noexcept nogil                      # forget all entries and ghosts
     uint32_t on_hit        # MOVE_FRONT and NOTHING spare the hot path a call; `hit` must do the same
+    uint32_t (*foresee)(void* state, Slab* slab) noexcept nogil                # the probable next victim, as a hint
     uint32_t (*walk)(void* state, Slab* slab, uint32_t e) noexcept nogil
     uint64_t (*rank)(void* state, Slab* slab, uint32_t e) noexcept nogil
     void (*restore)(void* state, Slab* slab, uint32_t e, uint64_t rank) noexcept nogil

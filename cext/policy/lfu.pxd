@@ -1,37 +1,44 @@
 """LFU: evicts the entry that was used least often, and of these the one used longest ago.
 
-The O(1) scheme of Shah, Mitra and Matani (2010), laid out flat: ONE list through all entries, from the coldest at its back
-to the hottest at its front, grouped by frequency; a bucket a frequency says where its group begins. A hit moves an entry
-to the front end of the next group. Unlike a list for each frequency, the order is there to be walked, and the victim is
-the back of the list.
+The O(1) scheme of Shah, Mitra and Matani (2010), laid out flat: a ring of buckets from the lowest frequency to the highest,
+and in each a ring of the entries with that frequency, the one used last at its front. A hit moves an entry to the front
+of the next bucket.
 
-Invariant: buckets form a ring from the lowest frequency to the highest, none is empty, an entry's ``mark`` is its
-bucket and the sentinel's is RING. A group is not counted: it ends where the next entry has another mark, so that most hits
-need not write to the bucket that they leave. Frequencies count from 1, in 64 bits, and never age. Cost: 24 bytes a bucket (at most one a distinct frequency),
-nothing an entry. When memory for a bucket is out, a hit renews the entry in its group and does not raise it.
+Invariant: no bucket is empty but RING, where the ring of buckets begins and ends; an entry's ``mark`` is its bucket. The links of
+a ring of entries name an entry, or with the top bit the bucket itself, whose links lie where an entry has them: a hit so
+touches three other entries at most, and nothing has to be told apart by a branch. Frequencies count from 1, in
+64 bits, and never age. Cost: 32 bytes a bucket (at most one a distinct frequency), nothing an entry. When memory for a
+bucket is out, a hit renews the entry in its bucket and does not raise it.
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from core.links cimport list_back, list_init, list_insert_after, list_push_back, list_remove
 from core.slab cimport Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc, Slab
 from policy.contract cimport CALL_HIT, Policy
-from policy.lru cimport lru_prepare, lru_resize, lru_reweigh, lru_walk
+from policy.lru cimport lru_prepare, lru_resize, lru_reweigh
 
 cdef extern from "compat.h" nogil:
     bint HOTSET_LIKELY(bint x)
 
 cdef enum:
-    FREQUENCY = 0          # sentinel of the one list
-    RING = 0               # bucket 0: ends of the ring of buckets
+    RING = 0               # bucket 0
     FIRST_BUCKETS = 8
+
+cdef extern from *:
+    """
+    #define LFU_BUCKET 0x80000000u
+    """
+    const uint32_t LFU_BUCKET          # the bit of a link that names a bucket; too large for an enum
 
 
 cdef struct Bucket:
     uint64_t frequency     # 0 for RING
-    uint32_t newest        # entry of the group nearest the front
     uint32_t colder
     uint32_t hotter        # also chains free buckets
+    uint32_t unused
+    uint32_t prev          # the entry used longest ago; NIL in RING
+    uint32_t next          # the entry used last
+    uint32_t padding
 
 
 cdef struct LFU:
@@ -50,7 +57,6 @@ cdef inline int lfu_init(void* state, Slab* slab, double capacity) noexcept nogi
     lfu.raise_otherwise = lfu_raise
     lfu.capacity = FIRST_BUCKETS
     lfu.top = 1
-    list_init(slab.entries, FREQUENCY)
     return 0
 
 
@@ -73,6 +79,15 @@ cdef inline int lfu_reserve(void* state, Slab* slab) noexcept nogil:
     return 0
 
 
+cdef inline uint32_t* lfu_prev(LFU* lfu, Entry* entries, uint32_t link) noexcept nogil:
+    """The `prev` of the entry or the bucket that a link names."""
+    return &lfu.buckets[link ^ LFU_BUCKET].prev if link & LFU_BUCKET else &entries[link].prev
+
+
+cdef inline uint32_t* lfu_next(LFU* lfu, Entry* entries, uint32_t link) noexcept nogil:
+    return &lfu.buckets[link ^ LFU_BUCKET].next if link & LFU_BUCKET else &entries[link].next
+
+
 cdef inline uint32_t lfu_bucket_add(LFU* lfu, uint32_t colder, uint64_t frequency) noexcept nogil:
     """A new, empty bucket behind `colder` in the ring; lfu_reserve has been called."""
     cdef uint32_t b = lfu.free
@@ -83,6 +98,8 @@ cdef inline uint32_t lfu_bucket_add(LFU* lfu, uint32_t colder, uint64_t frequenc
         b = lfu.top
         lfu.top += 1
     buckets[b].frequency = frequency
+    buckets[b].prev = LFU_BUCKET | b
+    buckets[b].next = LFU_BUCKET | b
     buckets[b].colder = colder
     buckets[b].hotter = buckets[colder].hotter
     buckets[buckets[b].hotter].colder = b
@@ -90,41 +107,42 @@ cdef inline uint32_t lfu_bucket_add(LFU* lfu, uint32_t colder, uint64_t frequenc
     return b
 
 
+cdef inline void lfu_enter(LFU* lfu, Entry* entries, uint32_t b, uint32_t e) noexcept nogil:
+    """Make an entry the front of a bucket."""
+    cdef uint32_t front = lfu.buckets[b].next
+    entries[e].prev = LFU_BUCKET | b
+    entries[e].next = front
+    entries[e].mark = b
+    lfu.buckets[b].next = e
+    lfu_prev(lfu, entries, front)[0] = e
+
+
 cdef inline void lfu_leave(LFU* lfu, Entry* entries, uint32_t e) noexcept nogil:
-    """Take an entry out of its bucket, which goes when it is empty. The list is left as it is, and must be so yet."""
-    cdef uint32_t b = entries[e].mark
-    cdef Bucket* bucket = &lfu.buckets[b]
-    if bucket.newest == e:
-        if entries[entries[e].next].mark == b:
-            bucket.newest = entries[e].next
-        else:
-            lfu.buckets[bucket.colder].hotter = bucket.hotter
-            lfu.buckets[bucket.hotter].colder = bucket.colder
-            bucket.hotter = lfu.free
+    """Take an entry out of its bucket, which goes when it is empty."""
+    cdef uint32_t before = entries[e].prev
+    cdef uint32_t after = entries[e].next
+    cdef uint32_t b
+    lfu_next(lfu, entries, before)[0] = after
+    lfu_prev(lfu, entries, after)[0] = before
+    if before == after:
+        b = entries[e].mark
+        if lfu.buckets[b].next == before:
+            lfu.buckets[lfu.buckets[b].colder].hotter = lfu.buckets[b].hotter
+            lfu.buckets[lfu.buckets[b].hotter].colder = lfu.buckets[b].colder
+            lfu.buckets[b].hotter = lfu.free
             lfu.free = b
 
 
-cdef inline void lfu_enter(LFU* lfu, Entry* entries, uint32_t b, uint32_t e) noexcept nogil:
-    """Make an entry the newest of a bucket. The list is left as it is."""
-    lfu.buckets[b].newest = e
-    entries[e].mark = b
-
-
 cdef inline uint32_t lfu_victim(void* state, Slab* slab) noexcept nogil:
-    return list_back(slab.entries, FREQUENCY)
+    cdef LFU* lfu = <LFU*>state
+    return lfu.buckets[lfu.buckets[RING].hotter].prev
 
 
 cdef inline void lfu_link(LFU* lfu, Entry* entries, uint32_t e, uint32_t colder, uint64_t frequency) noexcept nogil:
-    """Link a new entry as the newest of its frequency; `colder` is the last bucket below it, or RING."""
+    """Link a new entry as the last used of its frequency; `colder` is the last bucket below it, or RING."""
     cdef uint32_t b = lfu.buckets[colder].hotter
     if lfu.buckets[b].frequency != frequency:
         b = lfu_bucket_add(lfu, colder, frequency)
-        if colder == RING:
-            list_push_back(entries, FREQUENCY, e)
-        else:
-            list_insert_after(entries, entries[lfu.buckets[colder].newest].prev, e)
-    else:
-        list_insert_after(entries, entries[lfu.buckets[b].newest].prev, e)
     lfu_enter(lfu, entries, b, e)
 
 
@@ -137,12 +155,20 @@ cdef inline void lfu_hit(void* state, Slab* slab, uint32_t e) noexcept nogil:
     cdef Entry* entries = slab.entries
     cdef uint32_t b = entries[e].mark
     cdef uint32_t up = lfu.buckets[b].hotter
-    # Nearly always the next frequency has a group, and this entry does not begin its own. The rest is called by pointer,
+    cdef uint32_t before = entries[e].prev
+    cdef uint32_t after = entries[e].next
+    cdef uint32_t front
+    # Nearly always the next frequency has a bucket, and this entry is not alone in its own. The rest is called by pointer,
     # so that the compiler does not inline it: this needs no frame then.
-    if HOTSET_LIKELY((lfu.buckets[up].frequency == lfu.buckets[b].frequency + 1) & (lfu.buckets[b].newest != e)):
-        list_remove(entries, e)
-        list_insert_after(entries, entries[lfu.buckets[up].newest].prev, e)
-        lfu_enter(lfu, entries, up, e)
+    if HOTSET_LIKELY((lfu.buckets[up].frequency == lfu.buckets[b].frequency + 1) & (before != after)):
+        lfu_next(lfu, entries, before)[0] = after
+        lfu_prev(lfu, entries, after)[0] = before
+        front = lfu.buckets[up].next            # an entry, because no bucket is empty
+        entries[e].prev = LFU_BUCKET | up
+        entries[e].next = front
+        entries[e].mark = up
+        lfu.buckets[up].next = e
+        entries[front].prev = e
     else:
         lfu.raise_otherwise(state, slab, e)
 
@@ -154,30 +180,17 @@ cdef inline void lfu_raise(void* state, Slab* slab, uint32_t e) noexcept nogil:
     cdef uint32_t b = entries[e].mark
     cdef uint32_t up = lfu.buckets[b].hotter
     cdef uint64_t frequency = lfu.buckets[b].frequency + 1
-    cdef uint32_t front
-    if lfu.buckets[up].frequency == frequency:
-        front = lfu.buckets[up].newest
-    elif lfu.buckets[b].newest == e and entries[entries[e].next].mark != b:
-        lfu.buckets[b].frequency = frequency         # alone in its group: the group rises with it
-        return
-    else:
-        front = lfu.buckets[b].newest
-        if lfu_reserve(lfu, slab) == 0:
-            up = lfu_bucket_add(lfu, b, frequency)
-        elif front == e:
+    if lfu.buckets[up].frequency != frequency:
+        if lfu.buckets[b].next == e and lfu.buckets[b].prev == e:
+            lfu.buckets[b].frequency = frequency         # alone in its bucket: the bucket rises with it
             return
-        else:
-            up = b
+        up = lfu_bucket_add(lfu, b, frequency) if lfu_reserve(lfu, slab) == 0 else b
     lfu_leave(lfu, entries, e)
-    if front != e:
-        list_remove(entries, e)
-        list_insert_after(entries, entries[front].prev, e)
     lfu_enter(lfu, entries, up, e)
 
 
 cdef inline void lfu_remove(void* state, Slab* slab, uint32_t e, bint evicted) noexcept nogil:
     lfu_leave(<LFU*>state, slab.entries, e)
-    list_remove(slab.entries, e)
 
 
 cdef inline void lfu_clear(void* state, Slab* slab) noexcept nogil:
@@ -185,7 +198,15 @@ cdef inline void lfu_clear(void* state, Slab* slab) noexcept nogil:
     lfu.top = 1
     lfu.free = RING
     memset(&lfu.buckets[RING], 0, sizeof(Bucket))
-    list_init(slab.entries, FREQUENCY)
+
+
+cdef inline uint32_t lfu_walk(void* state, Slab* slab, uint32_t e) noexcept nogil:
+    """Bucket after bucket, in each from what was used longest ago."""
+    cdef LFU* lfu = <LFU*>state
+    cdef uint32_t before = LFU_BUCKET | RING if e == NIL else slab.entries[e].prev
+    if before & LFU_BUCKET:
+        before = lfu.buckets[lfu.buckets[before ^ LFU_BUCKET].hotter].prev
+    return before
 
 
 cdef inline uint64_t lfu_rank(void* state, Slab* slab, uint32_t e) noexcept nogil:
@@ -207,28 +228,34 @@ cdef inline void lfu_restore(void* state, Slab* slab, uint32_t e, uint64_t rank)
 
 
 cdef inline bint lfu_validate(void* state, Slab* slab) noexcept nogil:
-    """The list runs through the buckets in order of frequency, and each one's count and newest entry are right."""
+    """The buckets are a ring in order of frequency, and each is a ring of live entries that know it."""
     cdef LFU* lfu = <LFU*>state
     cdef Entry* entries = slab.entries
-    cdef uint32_t b = lfu.buckets[RING].hotter, e = entries[FREQUENCY].prev
-    cdef uint32_t count, total = 0, last = NIL
+    cdef uint32_t b = lfu.buckets[RING].hotter, link, before, total = 0
     cdef uint64_t frequency = 0
+    if lfu.buckets[RING].prev != NIL or lfu.buckets[RING].frequency != 0:
+        return False
     while b != RING:
         if lfu.buckets[b].frequency <= frequency or lfu.buckets[lfu.buckets[b].hotter].colder != b:
             return False
         frequency = lfu.buckets[b].frequency
-        count = 0
-        while e != FREQUENCY and entries[e].mark == b:
-            if entries[entries[e].prev].next != e or entries[e].key == NULL:
-                return False
-            last = e
-            count += 1
-            e = entries[e].prev
-        if count == 0 or lfu.buckets[b].newest != last:
+        link = LFU_BUCKET | b
+        if lfu.buckets[b].prev == link:
             return False
-        total += count
+        while True:
+            before = lfu_prev(lfu, entries, link)[0]
+            if lfu_next(lfu, entries, before)[0] != link:
+                return False
+            link = before
+            if link & LFU_BUCKET:
+                break
+            if entries[link].mark != b or entries[link].key == NULL or total == slab.live:
+                return False
+            total += 1
+        if link != LFU_BUCKET | b:
+            return False
         b = lfu.buckets[b].hotter
-    return e == FREQUENCY and total == slab.live
+    return total == slab.live
 
 
 cdef inline void lfu_policy(Policy* p) noexcept nogil:
@@ -246,7 +273,8 @@ cdef inline void lfu_policy(Policy* p) noexcept nogil:
     p.reweigh = lru_reweigh
     p.remove = lfu_remove
     p.clear = lfu_clear
-    p.walk = lru_walk
+    p.foresee = lfu_victim
+    p.walk = lfu_walk
     p.rank = lfu_rank
     p.restore = lfu_restore
     p.validate = lfu_validate

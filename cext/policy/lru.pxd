@@ -100,6 +100,7 @@ cdef inline void lru_policy(Policy* p) noexcept nogil:
     p.reweigh = lru_reweigh
     p.remove = lru_remove
     p.clear = lru_clear
+    p.foresee = lru_victim
     p.walk = lru_walk
     p.rank = lru_rank
     p.restore = lru_restore

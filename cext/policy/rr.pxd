@@ -11,6 +11,9 @@ from core.slab cimport NIL, SENTINELS, Slab
 from policy.contract cimport NOTHING, Policy
 from policy.lru cimport lru_close, lru_prepare, lru_rank, lru_reserve, lru_resize, lru_reweigh
 
+cdef extern from "compat.h" nogil:
+    void hotset_prefetch(const void* p)
+
 
 cdef struct RandomReplacement:
     uint64_t seed
@@ -25,19 +28,29 @@ cdef inline void rr_seed(void* state, uint64_t seed) noexcept nogil:
     (<RandomReplacement*>state).seed = seed
 
 
-cdef inline uint64_t rr_random(RandomReplacement* rr) noexcept nogil:
-    rr.seed += <uint64_t>0x9E3779B97F4A7C15
-    cdef uint64_t z = rr.seed
+cdef inline uint32_t rr_place(RandomReplacement* rr, uint32_t ahead) noexcept nogil:
+    """The slot with the place that is drawn `ahead` draws from now."""
+    cdef uint64_t z = rr.seed + ahead * <uint64_t>0x9E3779B97F4A7C15
     z = (z ^ (z >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * <uint64_t>0x94D049BB133111EB
-    return z ^ (z >> 31)
+    return SENTINELS + <uint32_t>((((z ^ (z >> 31)) >> 32) * rr.count) >> 32)
 
 
 cdef inline uint32_t rr_victim(void* state, Slab* slab) noexcept nogil:
     cdef RandomReplacement* rr = <RandomReplacement*>state
+    cdef uint32_t place = rr_place(rr, 1)
     if rr.count == 0:
         return NIL
-    return slab.entries[SENTINELS + <uint32_t>(((rr_random(rr) >> 32) * rr.count) >> 32)].prev
+    rr.seed += <uint64_t>0x9E3779B97F4A7C15
+    return slab.entries[place].prev
+
+
+cdef inline uint32_t rr_foresee(void* state, Slab* slab) noexcept nogil:
+    """Victims lie anywhere, so each is looked for three draws early: first its place, then its entry."""
+    cdef RandomReplacement* rr = <RandomReplacement*>state
+    hotset_prefetch(&slab.entries[rr_place(rr, 3)])
+    hotset_prefetch(&slab.entries[slab.entries[rr_place(rr, 2)].prev])
+    return slab.entries[rr_place(rr, 1)].prev
 
 
 cdef inline void rr_insert(void* state, Slab* slab, uint32_t e) noexcept nogil:
@@ -101,6 +114,7 @@ cdef inline void rr_policy(Policy* p) noexcept nogil:
     p.reweigh = lru_reweigh
     p.remove = rr_remove
     p.clear = rr_clear
+    p.foresee = rr_foresee
     p.walk = rr_walk
     p.rank = lru_rank
     p.restore = rr_restore

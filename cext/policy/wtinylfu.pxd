@@ -56,6 +56,9 @@ from core.sketch cimport (BLOCK_ENTRIES, MAX_FREQUENCY, Sketch, sketch_age, sket
 from core.slab cimport NIL, Slab, slab_weight
 from policy.contract cimport CALL_HIT, Policy
 
+cdef extern from "compat.h" nogil:
+    void hotset_prefetch(const void* p)
+
 cdef enum:
     WINDOW = 0             # sentinels; NIL is WINDOW's, so an empty window answers NIL
     PROBATION = 1
@@ -196,6 +199,12 @@ cdef inline uint32_t wtinylfu_victim(void* state, Slab* slab) noexcept nogil:
     if candidate == WINDOW or not (s.contest or s.weights[WINDOW] >= s.window_max):
         return victim
     return victim if wtinylfu_admit(s, slab, candidate, victim) else candidate
+
+
+cdef inline uint32_t wtinylfu_foresee(void* state, Slab* slab) noexcept nogil:
+    """The next candidate, for most fail; what lies before the other one is fetched, too."""
+    hotset_prefetch(&slab.entries[slab.entries[list_back(slab.entries, PROBATION)].prev])
+    return list_back(slab.entries, WINDOW)
 
 
 cdef inline void wtinylfu_leave(WTinyLFU* s, Slab* slab, uint32_t e) noexcept nogil:
@@ -374,6 +383,7 @@ cdef inline void wtinylfu_policy(Policy* p) noexcept nogil:
     p.reweigh = wtinylfu_reweigh
     p.remove = wtinylfu_remove
     p.clear = wtinylfu_clear
+    p.foresee = wtinylfu_foresee
     p.walk = wtinylfu_walk
     p.rank = wtinylfu_rank
     p.restore = wtinylfu_restore

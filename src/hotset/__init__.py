@@ -8,7 +8,6 @@
 """
 
 from hotset._engine import (
-    POLICIES,
     ARCCache,
     Cache,
     FIFOCache,
@@ -21,6 +20,7 @@ from hotset._engine import (
 )
 from hotset._version import __version__
 from hotset.decorators import CacheInfo, cache, cached, lru_cache
+from hotset.policies import POLICIES
 from hotset.replaying import replay
 from hotset.stats import CacheStats, ReplayResult
 

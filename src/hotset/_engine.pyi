@@ -1,3 +1,4 @@
+import threading
 from array import array
 from collections.abc import (
     Callable,
@@ -41,18 +42,18 @@ _Q = ParamSpec("_Q")
 _R = TypeVar("_R")
 _S = TypeVar("_S")
 
-POLICIES: Final[dict[str, type[Cache[Any, Any]]]]  # each makes caches of any keys and values
-
 __test__: Final[dict[str, str]]
 
-def count_one(value: object, /) -> int: ...
-def policy_class(policy: str, /) -> type[Cache[Any, Any]]: ...
 def run_replay(
     cache: Cache[Any, Any], limit: float, keys: memoryview, sizes: array[float] | None
 ) -> tuple[int, float, float]: ...
 
 @disjoint_base
 class Flight:
+    @property
+    def event(self) -> threading.Event: ...
+    @property
+    def owner(self) -> int: ...
     @property
     def fenced(self) -> bool: ...
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from numbers import Real
 from typing import Any
 
-__all__ = ["bound_of", "check_life", "sizes_of", "view_of"]
+__all__ = ["bound_of", "check_life", "count_one", "sizes_of", "view_of"]
 
 _INTEGER_FORMATS = "bBhHiIlLqQnN"
 
@@ -24,6 +24,11 @@ def bound_of(maxsize: Any) -> float:
     if not bound >= 0:
         raise ValueError(f"maxsize must be non-negative, got {maxsize!r}")
     return bound
+
+
+def count_one(_value: object, /) -> int:
+    """Return the size of a value in a cache that counts entries."""
+    return 1
 
 
 def check_life(name: str, life: Any) -> None:

@@ -8,8 +8,9 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from hotset._engine import LRUCache, Memo, policy_class
+from hotset._engine import LRUCache, Memo
 from hotset.coroutines import AsyncMemo
+from hotset.policies import policy_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hotset._engine import policy_class, run_replay
+from hotset._engine import run_replay
 from hotset.arguments import bound_of, sizes_of, view_of
+from hotset.policies import policy_class
 from hotset.stats import ReplayResult
 
 if TYPE_CHECKING:
