@@ -18,7 +18,7 @@ _waiting: Final[dict[int, Flight]] = {}
 
 
 def wait_for(flight: Flight, key: Hashable) -> None:
-    """Wait for the end of a key's load; raise RuntimeError if that load waits for this thread, directly or in a ring."""
+    """Wait for the end of a key's load. Raises RuntimeError if it waits for this thread, directly or in a ring."""
     me = threading.get_ident()
     _waiting[me] = flight
     try:
