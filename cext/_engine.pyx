@@ -7,7 +7,7 @@ single flight, copies, and the slots that let the garbage collector and the inte
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject, visitproc
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from batch cimport BATCH, move_values, store_read_batch
@@ -28,8 +28,8 @@ from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX
                      PyVectorcall_Call, PyVectorcall_NARGS, Py_ReprEnter, Py_ReprLeave, Py_TPFLAGS_HAVE_VECTORCALL,
                      Py_TPFLAGS_METHOD_DESCRIPTOR, TypeSlots, call, dict_set, hotset_clock_coarse, hotset_clock_precise,
                      hotset_hash, hotset_known_hash, hotset_mix, inquiry, traverseproc, tuple_item, tuple_items, tuple_size,
-                     checked, vectorcallfunc)
-from store cimport (BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced,
+                     checked, objobjargproc, vectorcallfunc)
+from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced,
                     SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, key_of, store_bury_all,
                     store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
                     store_next, store_open, store_peek, store_pop_victim, store_read, store_read_candidate,
@@ -46,8 +46,8 @@ import types
 from collections.abc import KeysView, Mapping, MutableMapping
 from datetime import timedelta
 
-from hotset.arguments import bound_of, check_life, count_one
-from hotset.flights import wait_for
+from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one
+from hotset.flights import board, land
 from hotset.methods import BoundMemo, new_store
 from hotset.stats import CacheStats
 from hotset.views import CacheItems, CacheValues
@@ -61,7 +61,6 @@ cdef enum Clock:
     CALLABLE               # the user's timer
 
 cdef double PRECISE_BELOW = 0.1         # seconds: lives this short are measured with the precise clock
-
 cdef object MISSING = object()
 cdef object KWD_MARK = object()         # separates positional from keyword arguments in a memoizer's key
 cdef object MONOTONIC = time.monotonic
@@ -86,19 +85,13 @@ cdef double seconds_of(object life) except? -1:
     return life.total_seconds() if isinstance(life, timedelta) else life
 
 
-cdef object as_number(double x):
-    """Weights are doubles inside; whole ones look like the ints that they mostly are."""
-    return int(x) if x - x == 0 and x == <double><int64_t>x else x
-
-
 cdef class Flight:
     """One load on its way. Whoever asks for its key meanwhile waits for it, in whichever thread."""
-    cdef object value, error, traceback
-    cdef readonly object event
+    cdef readonly object value, error, traceback, event
     cdef readonly unsigned long owner
-    cdef int pid
+    cdef readonly int pid
     cdef readonly bint fenced      # the key was written or deleted since: the load's value must not be stored
-    cdef bint landed               # there is a value; without one and without an error, a waiter loads in its stead
+    cdef readonly bint landed      # there is a value; without one and without an error, a waiter loads in its stead
 
     def __cinit__(self):
         self.event = threading.Event()
@@ -119,8 +112,7 @@ cdef class Cache:
     cdef Clock clock
     cdef bint datetimes    # the timer gives datetimes: time counts in microseconds since `epoch`
     cdef double ttl_
-    cdef bint weighted
-    cdef bint making_room
+    cdef bint weighted, making_room
     cdef bint own_popitem, own_getitem, own_setitem, own_delitem, own_missing      # overridden by a subclass
     cdef object maxsize_, getsizeof_, on_evict_, timer_, epoch, ttl_given, tti_given
     cdef object ttu_       # TLRUCache's; here, as choice_ is, so that one tp_traverse serves all classes
@@ -152,13 +144,7 @@ cdef class Cache:
         cls = type(self)
         if self.store.state == NULL:
             raise TypeError("Cache is the base of the caches and has no policy: use LRUCache or another subclass")
-        for name, function in (("getsizeof", getsizeof), ("on_evict", on_evict)):
-            if function is not None and not callable(function):
-                raise TypeError(f"{name} must be callable or None, got {function!r}")
-        if not callable(timer):
-            raise TypeError(f"timer must be callable, got {timer!r}")
-        check_life("ttl", ttl)
-        check_life("tti", tti)
+        check_construction(getsizeof, ttl, tti, on_evict, timer)
         self.clear()
         if self.store.buried != 0:
             raise RuntimeError(f"{type(self).__name__}.__init__() called from inside an operation on the cache")
@@ -483,33 +469,21 @@ cdef class Cache:
                 (<Flight>flight).fenced = True
         return 0
 
-    cdef int fence_all(self) except -1:
-        if self.flights:
-            for key in list(self.flights):
-                self.fence(key)
+    cdef int begin_flights(self) except -1:
+        with cython.critical_section(self):
+            if self.flights is None:
+                self.flights = {}
         return 0
 
     cdef object load(self, object key, object loader, tuple arguments, object ttl):
         """Call ``loader(*arguments)`` and store what it returns, or wait for the thread that does."""
-        cdef Flight flight, ahead
+        cdef Flight flight = Flight()
+        cdef Flight ahead
         cdef PyObject* value
-        with cython.critical_section(self):
-            if self.flights is None:
-                self.flights = {}
-        flight = Flight()
-        while True:
-            ahead = self.flights.setdefault(key, flight)
-            if ahead is flight:
-                break
-            if ahead.pid != flight.pid:                # its thread stayed behind when this process was forked
-                if self.flights.get(key) is ahead:
-                    self.flights.pop(key, None)
-                continue
-            wait_for(ahead, key)
-            if ahead.error is not None:
-                raise ahead.error.with_traceback(ahead.traceback)
-            if ahead.landed:
-                return ahead.value
+        self.begin_flights()
+        ahead = board(self.flights, key, flight)
+        if ahead is not flight:
+            return ahead.value
         try:
             value = self.glance(<PyObject*>key)        # stored between the caller's miss and this flight
             if value != NULL:
@@ -529,16 +503,12 @@ cdef class Cache:
             self.write(key, flight.value, ttl, SET, flight)
             return flight.value
         finally:
-            if self.flights.get(key) is flight:
-                self.flights.pop(key, None)
-            flight.event.set()
+            land(self.flights, key, flight)
 
     def _open_flight(self, key, /):
         """For loads in an event loop: the flight of a key, which _close_flight ends; None if the key has one already."""
         cdef Flight flight = Flight()
-        with cython.critical_section(self):
-            if self.flights is None:
-                self.flights = {}
+        self.begin_flights()
         return flight if self.flights.setdefault(key, flight) is flight else None
 
     def _close_flight(self, key, Flight flight, value=MISSING, /):
@@ -549,9 +519,7 @@ cdef class Cache:
                 flight.landed = True
                 self.write(key, value, None, SET, flight)
         finally:
-            if self.flights.get(key) is flight:
-                self.flights.pop(key, None)
-            flight.event.set()
+            land(self.flights, key, flight)
 
     def get_or_load(self, key, loader, ttl=None):
         """Return the key's value, or call ``loader(key)``, store what it returns and return it.
@@ -756,7 +724,8 @@ cdef class Cache:
         """Remove all entries, and forget what the policy has learnt."""
         cdef Grave grave = [NIL, NIL]
         cdef double t
-        self.fence_all()
+        for key in list(self.flights or ()):
+            self.fence(key)
         self.now(&t)
         store_clear(&self.store, t, &grave)
         self.drop(&grave)
@@ -915,9 +884,7 @@ cdef class Cache:
 
     # ---- copies ----
 
-    @classmethod
-    def __class_getitem__(cls, item, /):
-        return types.GenericAlias(cls, item)
+    __class_getitem__ = classmethod(types.GenericAlias)
 
     cdef dict configuration(self):
         """What __init__ was given, by the names that configure_from knows."""
@@ -1140,6 +1107,16 @@ cdef class TLRUCache(LRUCache):
 
 # ---- memoizing ----
 
+cdef class Fresh:
+    """A value that may be served until a moment of time.monotonic without asking anyone."""
+    cdef public object value
+    cdef public double until
+
+    def __init__(self, value=None, double until=HOTSET_NEVER):
+        self.value = value
+        self.until = until
+
+
 cdef class Memo:
     """A function whose results are kept in a cache. Made by hotset.cached, hotset.lru_cache and hotset.cache."""
     cdef vectorcallfunc vectorcall
@@ -1149,14 +1126,16 @@ cdef class Memo:
     cdef bint typed
     cdef bint plain        # one str or int may be its own key, in the one store
     cdef bint shared       # one call per key across threads
+    cdef Fresh guard       # of a memoizer of Fresh values, which the function finds and keeps
     cdef uint64_t misses   # of a memoizer that keeps nothing
     cdef dict __dict__
     cdef object __weakref__
 
-    def __init__(self, function, make_store, *, typed=False, key=None, shared=True):
+    def __init__(self, function, make_store, *, typed=False, key=None, shared=True, Fresh guard=None):
         if not callable(function):
             raise TypeError(f"the function to memoize must be callable, got {function!r}")
-        self.vectorcall = <vectorcallfunc>memo_call
+        self.vectorcall = <vectorcallfunc>(memo_call if guard is None else memo_serve)
+        self.guard = guard
         self.function = function
         self.make_store = make_store
         self.store = make_store()
@@ -1183,11 +1162,10 @@ cdef class Memo:
     def __reduce__(self):
         return self.__qualname__
 
-    def __copy__(self):
+    def __copy__(self, memo=None):
         return self
 
-    def __deepcopy__(self, memo, /):
-        return self
+    __deepcopy__ = __copy__
 
     def __repr__(self):
         return f"<hotset.cached {self.function!r}>"
@@ -1291,8 +1269,6 @@ cdef class Memo:
         return <PyObject*>result
 
 
-# ---- replay ----
-
 def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     """What hotset.replay runs: (hits, hit bytes, bytes) of keys of one integer type; `cache` lends its policy."""
     cdef Store s
@@ -1313,6 +1289,7 @@ def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
 
 cdef traverseproc traverse_fields = NULL
 cdef inquiry clear_fields = NULL
+cdef objobjargproc assign_slowly = NULL
 
 
 cdef int cache_traverse(Cache self, visitproc visit, void* arg) noexcept:
@@ -1396,7 +1373,7 @@ cdef PyObject* cache_get_equal(Cache self, PyObject* const* args, Py_ssize_t nar
     """cache_get for a key that may equal a candidate, as keys that come from outside do."""
     cdef PyObject* value
     cdef uint32_t hash = hotset_mix(hotset_known_hash(args[0]))     # cheaper than a register on the way here
-    if HOTSET_LIKELY(store_read_candidate(&self.store, args[0], hash, candidate, &value) > 0):
+    if HOTSET_LIKELY(store_read_candidate(&self.store, args[0], hash, candidate, &value, False) > 0):
         return value
     return get_slowly(self, args, nargs, NULL)
 
@@ -1407,14 +1384,14 @@ cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, Py
     cdef Py_hash_t known
     cdef uint32_t candidate
     cdef int status
-    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and self.store.path == path):
+    if HOTSET_LIKELY(kwnames == NULL and nargs == 1 and self.plain and (self.store.path == path or path == ANY_TIME)):
         known = hotset_known_hash(args[0])
         if HOTSET_LIKELY(known != -1):
             hash[0] = hotset_mix(known)
             status = store_read_same(&self.store.store, args[0], hash[0], value, &candidate, path,
                                      self.store.store.policy.hit)
             if status < 0 and path != LEAF:
-                status = store_read_candidate(&self.store.store, args[0], hash[0], candidate, value)
+                status = store_read_candidate(&self.store.store, args[0], hash[0], candidate, value, path == ANY_TIME)
             return status
     return -1
 
@@ -1432,6 +1409,27 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
     return call_otherwise(self, args, nargs, kwnames)
 
 
+cdef PyObject* memo_serve(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
+    """Memo.__call__ where there is a guard: a value that is fresh is served, all else is the function's to find out."""
+    cdef PyObject *value, *served
+    cdef uint32_t hash
+    cdef double t
+    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
+    cdef int status = call_same(self, args, nargs, kwnames, ANY_TIME, &hash, &value)
+    if status < 0 and nargs == 1 and PyUnicode_CheckExact(args[0]) and hotset_known_hash(args[0]) == -1:
+        hotset_hash(args[0])                    # cannot fail for a str, which keys made for one call mostly are
+        status = call_same(self, args, nargs, kwnames, ANY_TIME, &hash, &value)
+    if HOTSET_LIKELY(status > 0):
+        t = hotset_clock_coarse()
+        served = <PyObject*>(<Fresh>value).value if (<Fresh>value).until > t and self.guard.until > t else NULL
+        if HOTSET_LIKELY(served != NULL):
+            incref(served)
+            decref(value)
+            return served
+        decref(value)
+    return call(<PyObject*>self.function, args, nargsf, kwnames)
+
+
 cdef PyObject* memo_call_otherwise(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     """memo_call for the other policies and for stores where results can expire."""
     cdef PyObject* value
@@ -1444,6 +1442,14 @@ cdef PyObject* memo_call_otherwise(Memo self, PyObject* const* args, Py_ssize_t 
     if status == 0:
         return fill(self, self.store, args[0], hash, args, nargs, kwnames)
     return call_slowly(self, args, nargs, kwnames)
+
+
+cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
+    """mp_ass_subscript, with the commonest write first."""
+    cdef Py_hash_t hash = hotset_known_hash(key)
+    if value != NULL and hash != -1 and self.write_known(key, value, hotset_mix(hash), False) >= 0:
+        return 0
+    return assign_slowly(<PyObject*>self, key, value)
 
 
 cdef PyMethodDef GET[4]
@@ -1462,7 +1468,7 @@ cdef int install_get(PyTypeObject* cls, PyMethodDef* method, cache_function get)
 
 cdef int install() except -1:
     """Called once, when the module is imported."""
-    global traverse_fields, clear_fields, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill
+    global traverse_fields, clear_fields, assign_slowly, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
     cdef Cache cache = LRUCache.__new__(LRUCache)
@@ -1474,9 +1480,11 @@ cdef int install() except -1:
     fill = <memo_filler>memo.fill
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
+    assign_slowly = slots.tp_as_mapping.mp_ass_subscript
     for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, RRCache, TTLCache, TLRUCache):
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
+        (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
     install_get(<PyTypeObject*>Cache, &GET[0], cache_get)
     install_get(<PyTypeObject*>LFUCache, &GET[1], lfu_get)
     install_get(<PyTypeObject*>ARCCache, &GET[2], arc_get)

@@ -31,7 +31,11 @@ cdef extern from "Python.h":
         PyCFunction ml_meth
         int ml_flags
         const char* ml_doc
+    ctypedef int (*objobjargproc)(PyObject*, PyObject*, PyObject*)
+    ctypedef struct PyMappingMethods:
+        objobjargproc mp_ass_subscript
     ctypedef struct TypeSlots "PyTypeObject":
+        PyMappingMethods* tp_as_mapping
         traverseproc tp_traverse
         inquiry tp_clear
         unsigned long tp_flags

@@ -416,7 +416,8 @@ cdef inline void store_replace(Store* s, uint32_t e, PyObject* value, double wei
 
 cdef inline Entry* store_foresee(Store* s) noexcept nogil:
     """Have fetched what the next eviction will want, because it is in no cache any more: the probable victim."""
-    cdef Entry* entry = &s.slab.entries[s.policy.foresee(s.state, &s.slab)]
+    cdef Entry* entry = &s.slab.entries[list_back(s.slab.entries, 0) if s.policy.on_hit == MOVE_FRONT
+                                        else s.policy.foresee(s.state, &s.slab)]
     hotset_prefetch(&s.index.slots[entry.hash >> s.index.shift])
     hotset_prefetch(&s.slab.entries[entry.prev])
     return entry
@@ -428,22 +429,25 @@ cdef inline bint store_admit(Store* s, void* key, void* value, uint32_t hash, Re
     For stores without weights and timers and with a limit of 1 at least; policy.reserve has been called. The key and value of the victim, if
     there is one, are the caller's: no grave is needed, because the entry is taken at once.
     """
+    cdef bint full = s.weight + 1.0 > s.limit
+    cdef bint lru = s.policy.on_hit == MOVE_FRONT       # what its verbs would do is done here
     cdef uint32_t e
     cdef Entry* entry
     gone.key = NULL
-    if s.weight + 1.0 > s.limit:
+    if not full and (slab_full(&s.slab) or not index_has_room(&s.index, s.index.used + 1, s.slab.capacity)):
+        return False
+    if not lru:
         s.policy.prepare(s.state, &s.slab, hash)
-        e = s.policy.victim(s.state, &s.slab)
+    if full:
+        e = list_back(s.slab.entries, 0) if lru else s.policy.victim(s.state, &s.slab)
         entry = &s.slab.entries[e]
         gone.key = <PyObject*>entry.key
         gone.value = <PyObject*>entry.value
         index_erase(&s.index, store_hashes(s), entry.hash, e)
-        s.policy.remove(s.state, &s.slab, e, True)
+        if not lru:
+            s.policy.remove(s.state, &s.slab, e, True)
         s.count.removed[SIZE] += 1
-    elif slab_full(&s.slab) or not index_has_room(&s.index, s.index.used + 1, s.slab.capacity):
-        return False
     else:
-        s.policy.prepare(s.state, &s.slab, hash)
         e = slab_take(&s.slab)
         entry = &s.slab.entries[e]
         s.slab.live += 1
@@ -452,7 +456,10 @@ cdef inline bint store_admit(Store* s, void* key, void* value, uint32_t hash, Re
     entry.value = value
     entry.hash = hash
     index_insert(&s.index, hash, e)
-    s.policy.insert(s.state, &s.slab, e)
+    if full and lru:
+        list_move_front(s.slab.entries, 0, e)
+    else:
+        s.policy.insert(s.state, &s.slab, e)
     s.version += 1
     s.edits += 1
     return True
@@ -673,6 +680,7 @@ cdef enum:                 # how store_read_same goes about it; a constant where
     LEAF                   # no timers, and a policy that needs no call: no frame is necessary
     BY_VERB                # no timers; the policy's verb is called, which is a constant there too where speed matters
     TIMED                  # timers that go by the coarse clock, without idle time; any policy
+    ANY_TIME               # the policy's verb is called, and the time is the caller's affair
 
 
 cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject** value, uint32_t* candidate,
@@ -726,7 +734,7 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
     value[0] = <PyObject*>entries[e].value
     incref(value[0])
     s.count.hits += 1
-    if path == BY_VERB:
+    if path == BY_VERB or path == ANY_TIME:
         hit(s.state, &s.slab, e)
     elif s.policy.on_hit == MOVE_FRONT:
         list_move_front(entries, 0, e)
@@ -736,8 +744,11 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
     return 1
 
 
-cdef inline int store_read_candidate(Store* s, PyObject* key, uint32_t hash, uint32_t e, PyObject** value) noexcept nogil:
+cdef inline int store_read_candidate(Store* s, PyObject* key, uint32_t hash, uint32_t e, PyObject** value,
+                                     bint any_time) noexcept nogil:
     """What store_read_same left over, if it was an equal str, int or bytes in a store without timers: 1, or -1 as there.
+
+    With `any_time` timers do not matter.
 
     Takes the lock itself; the entry may have gone meanwhile.
     """
@@ -745,7 +756,7 @@ cdef inline int store_read_candidate(Store* s, PyObject* key, uint32_t hash, uin
     cdef int status = -1
     hotset_lock(&s.lock)
     entry = &s.slab.entries[e]
-    if e != NIL and e < s.slab.top and entry.hash == hash and is_live(entry) and s.wheel.timers == NULL and (
+    if e != NIL and e < s.slab.top and entry.hash == hash and is_live(entry) and (any_time or s.wheel.timers == NULL) and (
             hotset_keys_equal(<PyObject*>entry.key, key) > 0):
         status = 1
         value[0] = <PyObject*>entry.value

@@ -28,7 +28,7 @@ from core.slab cimport Slab
 
 cdef enum:                 # what a hit asks of the policy
     CALL_HIT               # its verb
-    MOVE_FRONT             # no more than moving the entry to the front of list 0
+    MOVE_FRONT             # no more than moving the entry to the front of list 0, whose back is the victim: an LRU
     NOTHING
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from numbers import Real
 from typing import Any
 
-__all__ = ["bound_of", "check_life", "count_one", "sizes_of", "view_of"]
+__all__ = ["as_number", "bound_of", "check_construction", "check_life", "count_one", "sizes_of", "view_of"]
 
 _INTEGER_FORMATS = "bBhHiIlLqQnN"
 
@@ -26,6 +26,11 @@ def bound_of(maxsize: Any) -> float:
     return bound
 
 
+def as_number(weight: float) -> float:
+    """Return a whole weight as the int that it mostly was."""
+    return int(weight) if weight.is_integer() else weight
+
+
 def count_one(_value: object, /) -> int:
     """Return the size of a value in a cache that counts entries."""
     return 1
@@ -39,6 +44,17 @@ def check_life(name: str, life: Any) -> None:
         raise TypeError(f"{name} must be a number, a timedelta or None, got {life!r}")
     if not (life.total_seconds() if isinstance(life, timedelta) else life) > 0:  # type: ignore[operator] # as above
         raise ValueError(f"{name} must be positive, got {life!r}")
+
+
+def check_construction(getsizeof: Any, ttl: Any, tti: Any, on_evict: Any, timer: Any) -> None:
+    """Raise if a cache cannot be made with these."""
+    for name, function in (("getsizeof", getsizeof), ("on_evict", on_evict)):
+        if function is not None and not callable(function):
+            raise TypeError(f"{name} must be callable or None, got {function!r}")
+    if not callable(timer):
+        raise TypeError(f"timer must be callable, got {timer!r}")
+    check_life("ttl", ttl)
+    check_life("tti", tti)
 
 
 def view_of(name: str, numbers: Any) -> memoryview:
