@@ -36,6 +36,7 @@ cdef extern from "compat.h" nogil:
     double HOTSET_NEVER
     double hotset_clock_coarse()
     int hotset_keys_equal(PyObject* a, PyObject* b)
+    bint HOTSET_LIKELY(bint x)
 
 cdef extern from "Python.h":
     void incref "Py_INCREF"(PyObject*) nogil
@@ -736,7 +737,7 @@ cdef inline int store_read_same(Store* s, PyObject* key, uint32_t hash, PyObject
     s.count.hits += 1
     if path == BY_VERB or path == ANY_TIME:
         hit(s.state, &s.slab, e)
-    elif s.policy.on_hit == MOVE_FRONT:
+    elif HOTSET_LIKELY(s.policy.on_hit == MOVE_FRONT):
         list_move_front(entries, 0, e)
     elif path == TIMED and s.policy.on_hit == CALL_HIT:
         s.policy.hit(s.state, &s.slab, e)
