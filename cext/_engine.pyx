@@ -929,7 +929,6 @@ cdef class Cache:
 
 MutableMapping.register(Cache)
 
-
 cdef inline object pairs_of(object pairs):
     """(key, value) pairs of a mapping or an iterable of pairs."""
     if isinstance(pairs, Cache):
@@ -1411,10 +1410,12 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
 
 cdef PyObject* memo_serve(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
     """Memo.__call__ where there is a guard: a value that is fresh is served, all else is the function's to find out."""
-    cdef PyObject *value, *served
+    cdef PyObject* value
+    cdef PyObject* served
     cdef uint32_t hash
     cdef double t
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
+    nargs -= nargs == 2                         # a default, which only the function has use for
     cdef int status = call_same(self, args, nargs, kwnames, ANY_TIME, &hash, &value)
     if status < 0 and nargs == 1 and PyUnicode_CheckExact(args[0]) and hotset_known_hash(args[0]) == -1:
         hotset_hash(args[0])                    # cannot fail for a str, which keys made for one call mostly are

@@ -45,6 +45,11 @@ def test_the_guard_stops_everything(serve, store, guard):
     assert serve("k") == 1
 
 
+def test_a_default_is_no_reason_to_ask(serve, store):
+    store["k"] = Fresh(None)
+    assert serve("k", "default") is None
+
+
 def test_a_miss_is_asked_for_and_nothing_is_kept(serve, store):
     assert serve("k") == ("asked", ("k",), {})
     assert len(store) == 0
@@ -52,7 +57,9 @@ def test_a_miss_is_asked_for_and_nothing_is_kept(serve, store):
 
 def test_other_calls_are_the_functions(serve, store):
     store["k"] = Fresh(1)
-    assert serve("k", None) == ("asked", ("k", None), {})
+    assert serve("absent", None) == ("asked", ("absent", None), {})
+    assert serve("k", None, 1) == ("asked", ("k", None, 1), {})
+    assert serve() == ("asked", (), {})
     assert serve("k", ttl=3) == ("asked", ("k",), {"ttl": 3})
     assert serve(("k",)) == ("asked", (("k",),), {})
     assert serve(1.5) == ("asked", (1.5,), {})
