@@ -24,7 +24,7 @@ def test_examples_give_what_they_show(text):
     assert result.attempted > 30
 
 
-@pytest.mark.parametrize(("name", "extra"), [("bench", "bench"), ("test", "test")])
+@pytest.mark.parametrize(("name", "extra"), [("bench", "bench"), ("demo", "demo"), ("test", "test")])
 def test_each_command_is_one_line_to_paste(text, name, extra):
     (block,) = re.findall(rf"<!-- {name} command -->\n```sh\n(.*?)```", text, re.DOTALL)
     assert block.count("\n") == 1

@@ -7,6 +7,9 @@
 (None, 3)
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from hotset._engine import (
     ARCCache,
     Cache,
@@ -24,7 +27,12 @@ from hotset.policies import POLICIES
 from hotset.replaying import replay
 from hotset.stats import CacheStats, ReplayResult
 
+if TYPE_CHECKING:
+    from hotset.tiered import ABSENT, Loaded, TieredCache
+    from hotset.tiers import MemoryTier, RedisTier
+
 __all__ = [
+    "ABSENT",
     "POLICIES",
     "ARCCache",
     "Cache",
@@ -33,10 +41,14 @@ __all__ = [
     "FIFOCache",
     "LFUCache",
     "LRUCache",
+    "Loaded",
+    "MemoryTier",
     "RRCache",
+    "RedisTier",
     "ReplayResult",
     "TLRUCache",
     "TTLCache",
+    "TieredCache",
     "TinyLFUCache",
     "__version__",
     "cache",
@@ -44,3 +56,19 @@ __all__ = [
     "lru_cache",
     "replay",
 ]
+
+# Found when they are first asked for: who only wants the engine need not wait for them.
+_LATER = {
+    "ABSENT": "hotset.tiered",
+    "Loaded": "hotset.tiered",
+    "TieredCache": "hotset.tiered",
+    "MemoryTier": "hotset.tiers",
+    "RedisTier": "hotset.tiers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_LATER[name]), name)
+    return value

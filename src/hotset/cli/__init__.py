@@ -13,12 +13,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import hotset
-from hotset.cli import bench
+from hotset.cli import bench, demo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (bench,)
+_COMMANDS = (bench, demo)
 
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hotset.cli.options import UsageError, check_picture, check_writable, fail, missing, names, natural, positive
 
 if TYPE_CHECKING:
     from hotset.bench.clients import Lineup
@@ -14,18 +15,12 @@ if TYPE_CHECKING:
 
 _POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr")
 _EXTRA = ("numpy", "matplotlib", "rich")
-_USAGE = 2
-_PICTURES = (".png", ".svg", ".pdf", "")
 # A generated workload of fewer requests has too few keys to fill anything.
 _FEWEST = 100
 _EPILOG = """\
 Without --trace the requests are generated: skewed reads whose favourites move on, a table that is walked
 again and again, and keys that are seen once. A rival that is not installed is named and left out.
 """
-
-
-class _UsageError(Exception):
-    """A wrong argument that only shows at run time."""
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,31 +36,31 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--trace", type=Path, metavar="FILE", help=".npz with an array `keys`, .npy, or one key a line")
     parser.add_argument(
         "--requests",
-        type=_natural,
+        type=natural,
         metavar="N",
         help="requests to make or to read (default: 300000; 0: a whole trace)",
     )
     parser.add_argument(
-        "--capacity", type=_positive, metavar="N", help="entries (default: a tenth of the distinct keys)"
+        "--capacity", type=positive, metavar="N", help="entries (default: a tenth of the distinct keys)"
     )
     parser.add_argument(
         "--policies",
-        type=_names,
+        type=names,
         default=_POLICIES[:4],
         metavar="A,B",
         help=f"out of {','.join(_POLICIES)} (default: the first four)",
     )
-    parser.add_argument("--rivals", type=_names, metavar="A,B", help='rivals to run, or "none" (default: all)')
+    parser.add_argument("--rivals", type=names, metavar="A,B", help='rivals to run, or "none" (default: all)')
     parser.add_argument(
         "--seed",
-        type=_natural,
+        type=natural,
         default=1,
         metavar="N",
         help="seed of the workload and of the order (default: 1)",
     )
     parser.add_argument(
         "--memory-entries",
-        type=_natural,
+        type=natural,
         default=125_000,
         metavar="N",
         help="entries for the memory figures; 0 skips them (default: 125000)",
@@ -85,19 +80,23 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, draw; return the exit code."""
-    missing = _missing_extra(picture=not args.no_picture)
-    if missing:
-        return _fail(f'bench needs {", ".join(missing)}; install with: pip install "hotset[bench]"')
+    absent = missing(name for name in _EXTRA if name != "matplotlib" or not args.no_picture)
+    if absent:
+        return fail(f'bench needs {", ".join(absent)}; install with: pip install "hotset[bench]"')
     try:
         return _bench(args)
-    except _UsageError as error:
-        return _fail(str(error))
+    except UsageError as error:
+        return fail(str(error))
 
 
 def _bench(args: argparse.Namespace) -> int:
     from hotset.bench import report, short  # noqa: PLC0415 - needs the extra
 
-    _check_writable(args)
+    if not args.no_picture:
+        check_picture(args.output)
+        check_writable(args.output)
+    if args.json:
+        check_writable(args.json)
     lineup = _lineup(args)
     workload = _workload(args)
     plan = short.Plan(
@@ -128,12 +127,12 @@ def _lineup(args: argparse.Namespace) -> Lineup:
 
     unknown = [name for name in args.policies if name not in _POLICIES]
     if unknown:
-        raise _UsageError(f"unknown policy {unknown[0]!r}; choose from {', '.join(_POLICIES)}")
+        raise UsageError(f"unknown policy {unknown[0]!r}; choose from {', '.join(_POLICIES)}")
     rivals = RIVALS if args.rivals is None else () if args.rivals == ("none",) else args.rivals
     try:
         return lineup(rivals)
     except ValueError as error:
-        raise _UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def _workload(args: argparse.Namespace) -> Workload:
@@ -142,69 +141,14 @@ def _workload(args: argparse.Namespace) -> Workload:
     requests = (50_000 if args.quick else 300_000) if args.requests is None else args.requests
     if args.trace is None:
         if requests < _FEWEST:
-            raise _UsageError(f"--requests must be at least {_FEWEST} without a trace, not {requests}")
+            raise UsageError(f"--requests must be at least {_FEWEST} without a trace, not {requests}")
         return service(requests, args.seed)
     try:
         whole = load_trace(args.trace)
     except TraceError as error:
-        raise _UsageError(str(error)) from error
+        raise UsageError(str(error)) from error
     workload = whole.head(requests)
     if len(workload.ids) < len(whole.ids):
         cut = f"the first {len(workload.ids):,} of {len(whole.ids):,} requests"
         sys.stderr.write(f"hotset: using {cut} (--requests 0: all)\n")
     return workload
-
-
-def _missing_extra(*, picture: bool) -> list[str]:
-    missing = []
-    for name in _EXTRA:
-        if name == "matplotlib" and not picture:
-            continue
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            missing.append(name)
-    return missing
-
-
-def _check_writable(args: argparse.Namespace) -> None:
-    """Find out now, not after a minute, that a result has nowhere to go."""
-    suffix = args.output.suffix.lower()
-    if not args.no_picture and suffix not in _PICTURES:
-        raise _UsageError(f"a picture cannot be {suffix}; use {', '.join(filter(None, _PICTURES))}")
-    for path in [args.json, None if args.no_picture else args.output]:
-        if path is None:
-            continue
-        if path.is_dir():
-            raise _UsageError(f"{path} is a folder, not a file")
-        if not path.absolute().parent.is_dir():
-            raise _UsageError(f"cannot write {path}: the folder {path.absolute().parent} does not exist")
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"hotset: {message}\n")
-    return _USAGE
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
-    if not names:
-        raise argparse.ArgumentTypeError(f"expected names separated by commas, not {text!r}")
-    return names
-
-
-def _natural(text: str) -> int:
-    try:
-        number = int(text.replace("_", ""))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number, not {text!r}") from None
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative: {text}")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = _natural(text)
-    if number == 0:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number

@@ -1,0 +1,52 @@
+"""The server of a run: a real Valkey of its own, on TCP and on a unix socket, away from the core measured on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Self
+
+from hotset.testing.servers import ValkeyServer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Place"]
+
+
+class Place:
+    """Where contestants find the server: over TCP, or with `unix` by its socket.
+
+    It is entered before the process is held to a core (`hotset.bench.machine.pinned`), so that the server, as in
+    production, has another one if there is one.
+    """
+
+    def __init__(self, server: ValkeyServer | None = None, *, unix: bool = False) -> None:
+        self.server = ValkeyServer(unix_socket=True) if server is None else server
+        self.unix = unix
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        if hasattr(os, "sched_setaffinity"):
+            cores = os.sched_getaffinity(0)
+            with contextlib.suppress(OSError):
+                os.sched_setaffinity(self.server.pid, cores - {max(cores)} or cores)
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.server.close()
+
+    @property
+    def url(self) -> str:
+        """The server's address, as redis-py takes it."""
+        return f"unix://{self.server.unix_socket}?db=0" if self.unix else self.server.url
+
+    def by_socket(self) -> Place:
+        """Return the same server by its unix socket."""
+        return Place(self.server, unix=True)
+
+    def empty(self) -> None:
+        """Have the server forget everything that earlier contestants stored."""
+        self.server.command("FLUSHALL", timeout=30.0)

@@ -1,0 +1,66 @@
+"""What the tiered cache raises.
+
+::
+
+    HotsetError
+    ├── TierError              a level did not do what it was asked; reads and writes go on without it
+    │   ├── TierTimeout        it did not answer in time
+    │   └── TierUnavailable    it refuses, is away, or its breaker is open
+    ├── LoadError              the loader was not, or could not be, used
+    │   ├── LoadTimeout        it did not return within the hard timeout; it goes on in the background
+    │   └── LoadRefused        the budget of concurrent loads is spent
+    └── CodecError             a value cannot be encoded; bytes that cannot be decoded are a miss and raise nothing
+        └── ValueTooLarge      its encoding is above the limit
+
+What a loader raises comes through as it is.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CodecError",
+    "HotsetError",
+    "LoadError",
+    "LoadRefused",
+    "LoadTimeout",
+    "TierError",
+    "TierTimeout",
+    "TierUnavailable",
+    "ValueTooLarge",
+]
+
+
+class HotsetError(Exception):
+    """Base of all errors that are Hotset's own."""
+
+
+class TierError(HotsetError):
+    """A tier did not do what it was asked."""
+
+
+class TierTimeout(TierError):
+    """A tier did not answer in time."""
+
+
+class TierUnavailable(TierError):
+    """A tier refuses, cannot be reached, or is kept out by its breaker or its switch."""
+
+
+class LoadError(HotsetError):
+    """A loader was not, or could not be, used."""
+
+
+class LoadTimeout(LoadError):
+    """A loader did not return within the hard timeout."""
+
+
+class LoadRefused(LoadError):
+    """As many loads as the budget allows are under way, and none ended in time."""
+
+
+class CodecError(HotsetError):
+    """A value cannot be encoded."""
+
+
+class ValueTooLarge(CodecError):
+    """The encoding of a value is above the size limit."""

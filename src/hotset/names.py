@@ -1,0 +1,52 @@
+"""The names under which levels keep keys: a str for every key, and back.
+
+A str is its own name. Other keys get one that begins with a tilde, and so does a str that begins with one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+__all__ = ["Key", "key_of", "name_of"]
+
+Key: TypeAlias = "str | int | bytes | tuple[Key, ...]"
+
+
+def name_of(key: Any) -> str:
+    """Return the name of a key. Raises TypeError for what cannot be one.
+
+    >>> name_of("user:1"), name_of(7), name_of(("user", 7))
+    ('user:1', '~i7', '~t["user", "~i7"]')
+    """
+    kind = type(key)
+    if kind is str:
+        return f"~s{key}" if key[:1] == "~" else key
+    if kind is int:
+        return f"~i{key}"
+    if kind is bytes:
+        return f"~b{key.hex()}"
+    if kind is tuple:
+        return f"~t{json.dumps([name_of(part) for part in key], ensure_ascii=False)}"
+    if isinstance(key, str):
+        return name_of(str(key))
+    raise TypeError(f"a key must be a str, an int, bytes or a tuple of these, got {key!r}")
+
+
+def key_of(name: str) -> Any:
+    """Return the key of a name. Raises ValueError for a str that is none."""
+    if name[:1] != "~":
+        return name
+    kind, rest = name[1:2], name[2:]
+    try:
+        if kind == "s":
+            return rest
+        if kind == "i":
+            return int(rest)
+        if kind == "b":
+            return bytes.fromhex(rest)
+        if kind == "t":
+            return tuple(map(key_of, json.loads(rest)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name!r} is no name of a key") from error
+    raise ValueError(f"{name!r} is no name of a key")

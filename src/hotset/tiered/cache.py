@@ -1,0 +1,566 @@
+"""The tiered cache: levels from this process's memory to the origin, behind one object."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from hotset._engine import Fresh, Memo
+from hotset.durations import seconds
+from hotset.forks import tell_child
+from hotset.tiered.breaker import Breaker
+from hotset.tiered.budget import Budget
+from hotset.tiered.flow import ABSENT, MISSING, Loaded, Logic, one_by
+from hotset.tiered.latency import Latency
+from hotset.tiered.level import Level
+from hotset.tiered.options import Options
+from hotset.tiered.pending import Pending
+from hotset.tiered.shell import Shell
+from hotset.tiered.stats import LevelStats, TieredStats
+from hotset.tiers.contract import CLEAR, Tier
+from hotset.tiers.memory import MemoryTier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from hotset.tiered.effects import Flow
+    from hotset.tiered.options import Duration
+    from hotset.tiered.stats import Explanation
+
+__all__ = ["TieredCache"]
+
+_LOOKS = 100  # into memory, to time one
+_SMALL = 1 << 30  # ints below are looked up by the engine
+
+K = TypeVar("K")
+V = TypeVar("V")
+D = TypeVar("D")
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+
+class TieredCache(Generic[K, V]):
+    """A cache of several levels, fastest first, that stays coherent, loads once, and serves on when a level dies.
+
+    `name` is its namespace in shared levels. `tiers` are objects of the `Tier` protocol; a `MemoryTier` may only be
+    the first. `load(key)` gets a value from the origin, `load_many(keys)` several as a dict; both may be coroutine
+    functions. Without them the cache is used aside: `get`, then `set`. `save(key, value)` and `delete(key)` are called
+    by `set` and `delete` before the levels change.
+
+    Keys are str, int, bytes or tuples of these. A cached None is a value; a loader says by returning ABSENT that there
+    is nothing. All operations may be called from any thread; the same with an `a` before the name are for asyncio, on
+    any loop.
+
+    Options (see `Options`) are given here for the cache and to most methods for one call.
+
+    Raises TypeError and ValueError for arguments that cannot be used. A level that fails raises nothing here: it is
+    counted, and left out as long as its breaker says so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tiers: Iterable[Tier],
+        load: Callable[[K], Any] | None = None,
+        *,
+        load_many: Callable[[Sequence[K]], Any] | None = None,
+        save: Callable[[K, V], Any] | None = None,
+        delete: Callable[[K], Any] | None = None,
+        breaker: Callable[[], Breaker] = Breaker,
+        writer: str = "",
+        recovery_items: int = 10_000,
+        recovery_delay: Duration = 1.0,
+        **options: Any,
+    ) -> None:
+        if type(name) is not str or not name or any(c.isspace() or c in "{}*" for c in name):
+            raise ValueError(f"name must be a str without spaces, braces and asterisks, got {name!r}")
+        for what, function in (("load", load), ("load_many", load_many), ("save", save), ("delete", delete)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{what} must be callable or None, got {function!r}")
+        tiers = list(tiers)
+        if not tiers:
+            raise ValueError("tiers must not be empty: give a MemoryTier at least")
+        for number, tier in enumerate(tiers):
+            if not isinstance(tier, Tier):
+                raise TypeError(f"tiers must be Tier objects, got {tier!r}")
+            if isinstance(tier, MemoryTier) and number:
+                raise ValueError(f"a MemoryTier can only be the first level, got one at place {number + 1}")
+        names = [tier.name for tier in tiers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"tiers must have different names, got {', '.join(names)}")
+        self.name = name
+        self.options = Options.of(options)
+        self._load = one_by(load_many) if load is None and load_many is not None else load
+        self._load_many, self._save, self._delete = load_many, save, delete
+        self._loaders: list[tuple[str, Callable[[Any], Any]]] = []
+        self._levels = [Level(tier, breaker()) for tier in tiers]
+        memory = self._levels[0] if isinstance(tiers[0], MemoryTier) else None
+        below = self._levels[1:] if memory is not None else self._levels
+        # Nothing is served by the engine alone until the shared levels' streams say that they are alive.
+        self._guard: Fresh = Fresh(None, math.inf)
+        self._pending = Pending(below, max_items=recovery_items, delay=seconds(recovery_delay), changed=self._recover)
+        self._logic = Logic(name, memory, below, self._pending, self.options, self._guard, writer)
+        self._shell = Shell(name, Budget(self.options.max_loads), self.options.max_loads_wait)
+        self._closed = False
+        self._lock = threading.Lock()
+        tell_child(self)
+        self._recovering: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._ears = [_Ear(self._logic, level) for level in self._levels]
+        streaming = [ear for ear in self._ears if ear.streams]
+        if streaming:
+            self._guard.until = -math.inf
+            for ear in streaming:
+                ear.others = streaming
+        for level, ear in zip(self._levels, self._ears, strict=True):
+            level.tier.open(name, ear)
+        if memory is not None and type(self).get is TieredCache.get:
+            # A hit in memory is the engine's alone; it calls _unserved for everything else.
+            store = cast("MemoryTier", memory.tier).store
+            front: Any = Memo(self._unserved, lambda: store, shared=False, guard=self._guard)
+            functools.update_wrapper(front, self.get)
+            self.get = front  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        return f"<TieredCache {self.name!r}: {' > '.join(f'{level.name} ({level.state})' for level in self._levels)}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # Reading
+
+    def get(self, key: K, default: D = None, **options: Any) -> V | D:  # type: ignore[assignment]
+        """Return the value of a key, loaded if there is a loader and no level has it; or the default.
+
+        Raises what the loader raises, unless an older value is kept for that (`keep`); LoadTimeout after
+        `hard_timeout`, LoadRefused if the budget of loads is spent, RuntimeError if a loader asks for its own key. A
+        hit in memory is O(1) and takes no lock and no Python code.
+        """
+        return cast("V | D", self._find(False, key, default, **options))  # noqa: FBT003
+
+    def _unserved(self, *given: Any, **named: Any) -> Any:
+        """Get what the engine did not serve, which has looked up a str or small int that came alone by its place."""
+        looked = False
+        if given and not named:
+            kind = type(given[0])
+            looked = kind is str or (kind is int and -_SMALL < given[0] < _SMALL)
+        return self._find(looked, *given, **named)
+
+    def _find(self, looked: bool, /, key: Any, default: Any = None, **options: Any) -> Any:  # noqa: FBT001
+        flow = self._logic.get(key, self._options(options), self._loader_of(key), looked=looked)
+        return _or_default(self._shell.drive(flow), default)
+
+    async def aget(self, key: K, default: D = None, **options: Any) -> V | D:  # type: ignore[assignment]
+        """See get. Gets of one turn of the loop ask a level in one round trip."""
+        memory = self._logic.memory
+        # Of other kinds, 1.0 and True would find what belongs to 1.
+        if memory is not None and not options and type(key) in {str, int}:
+            record = memory.store.get(cast("Any", key))
+            now = time.monotonic()
+            if record is not None and record.until > now and self._guard.until > now:
+                return cast("V", record.value)
+            looked = True
+        else:
+            looked = False
+        flow = self._logic.get(key, self._options(options), self._loader_of(key), looked=looked)
+        return cast("V | D", _or_default(await self._shell.adrive(flow), default))
+
+    def get_or_load(self, key: K, load: Callable[[K], Any], **options: Any) -> V | None:
+        """Return the value of a key, loaded by this loader if no level has it; None if there is nothing."""
+        flow = self._logic.get(key, self._options(options), _callable(load))
+        return cast("V | None", _or_default(self._shell.drive(flow), None))
+
+    async def aget_or_load(self, key: K, load: Callable[[K], Any], **options: Any) -> V | None:
+        """See get_or_load."""
+        flow = self._logic.get(key, self._options(options), _callable(load))
+        return cast("V | None", _or_default(await self._shell.adrive(flow), None))
+
+    def get_many(self, keys: Iterable[K], **options: Any) -> dict[K, V]:
+        """Return the values of keys that there are as a dict: one round trip a level, one `load_many`."""
+        return cast("dict[K, V]", self._shell.drive(self._get_many(keys, options)))
+
+    async def aget_many(self, keys: Iterable[K], **options: Any) -> dict[K, V]:
+        """See get_many."""
+        return cast("dict[K, V]", await self._shell.adrive(self._get_many(keys, options)))
+
+    def _get_many(self, keys: Iterable[K], options: dict[str, Any]) -> Flow:
+        keys = list(keys)
+        loader_of = self._loader_of if self._loaders else None
+        return self._logic.get_many(keys, self._options(options), self._load, self._load_many, loader_of)
+
+    # Writing
+
+    def set(self, key: K, value: V, *, tags: Sequence[str] = (), **options: Any) -> None:
+        """Store a value in all levels, after `save` has stored it at the origin if there is one."""
+        self._shell.drive(self._logic.write({key: value}, self._options(options), _tags(tags), self._save))
+
+    async def aset(self, key: K, value: V, *, tags: Sequence[str] = (), **options: Any) -> None:
+        """See set."""
+        await self._shell.adrive(self._logic.write({key: value}, self._options(options), _tags(tags), self._save))
+
+    def set_many(self, values: Mapping[K, V], *, tags: Sequence[str] = (), **options: Any) -> None:
+        """Store several values, in one round trip a level."""
+        self._shell.drive(self._logic.write(dict(values), self._options(options), _tags(tags), self._save))
+
+    async def aset_many(self, values: Mapping[K, V], *, tags: Sequence[str] = (), **options: Any) -> None:
+        """See set_many."""
+        await self._shell.adrive(self._logic.write(dict(values), self._options(options), _tags(tags), self._save))
+
+    def delete(self, key: K) -> None:
+        """Remove a key from all levels, after `delete` has removed it from the origin if there is one."""
+        self._shell.drive(self._logic.remove([key], delete=self._delete))
+
+    async def adelete(self, key: K) -> None:
+        """See delete."""
+        await self._shell.adrive(self._logic.remove([key], delete=self._delete))
+
+    def invalidate(self, *keys: K, tags: Sequence[str] = (), expire: bool = False) -> None:
+        """Make all levels forget keys, and all entries with one of these tags.
+
+        When it has returned, no read that begins later in this process returns an older value; other processes follow
+        at shared levels at once and in their memories within `max_staleness`. O(1) a key or tag. With `expire` the
+        values are kept for fail-safe.
+        """
+        for flow in self._invalidations(keys, _tags(tags), expire=expire):
+            self._shell.drive(flow)
+
+    async def ainvalidate(self, *keys: K, tags: Sequence[str] = (), expire: bool = False) -> None:
+        """See invalidate."""
+        for flow in self._invalidations(keys, _tags(tags), expire=expire):
+            await self._shell.adrive(flow)
+
+    def _invalidations(self, keys: Sequence[K], tags: tuple[str, ...], *, expire: bool) -> list[Flow]:
+        flows: list[Flow] = []
+        if keys:
+            flows.append(self._logic.remove(keys, expire=expire))
+        if tags:
+            flows.append(self._logic.invalidate(tags))
+        return flows
+
+    def remove(self, *keys: K) -> None:
+        """Make all levels forget keys."""
+        self.invalidate(*keys)
+
+    async def aremove(self, *keys: K) -> None:
+        """See remove."""
+        await self.ainvalidate(*keys)
+
+    def expire(self, *keys: K) -> None:
+        """End the lives of keys in all levels; their values are kept for fail-safe."""
+        self.invalidate(*keys, expire=True)
+
+    async def aexpire(self, *keys: K) -> None:
+        """See expire."""
+        await self.ainvalidate(*keys, expire=True)
+
+    def clear(self) -> None:
+        """Make all levels forget everything of this cache. O(1) at shared levels."""
+        self._shell.drive(self._logic.invalidate((CLEAR,)))
+
+    async def aclear(self) -> None:
+        """See clear."""
+        await self._shell.adrive(self._logic.invalidate((CLEAR,)))
+
+    def touch(self, key: K, ttl: Duration | None = None) -> bool:
+        """Give an entry a new time to live; whether any level had it."""
+        options = self._options({} if ttl is None else {"ttl": ttl})
+        return cast("bool", self._shell.drive(self._logic.touch(key, options)))
+
+    async def atouch(self, key: K, ttl: Duration | None = None) -> bool:
+        """See touch."""
+        options = self._options({} if ttl is None else {"ttl": ttl})
+        return cast("bool", await self._shell.adrive(self._logic.touch(key, options)))
+
+    # Loaders
+
+    def register_loader(self, prefix: str, load: Callable[[Any], Any]) -> None:
+        """Load str keys that begin with a prefix by this loader; the longest prefix counts, then the cache's `load`."""
+        if not prefix or type(prefix) is not str:
+            raise ValueError(f"prefix must be a str that is not empty, got {prefix!r}")
+        loaders = [(known, loader) for known, loader in self._loaders if known != prefix]
+        self._loaders = sorted([*loaders, (prefix, _callable(load))], key=lambda pair: -len(pair[0]))
+
+    def _loader_of(self, key: Any) -> Callable[[Any], Any] | None:
+        if self._loaders and isinstance(key, str):
+            for prefix, loader in self._loaders:
+                if key.startswith(prefix):
+                    return loader
+        return self._load
+
+    def cached(self, key: str | Callable[..., Any], *, tags: Sequence[str] = (), **options: Any) -> Callable[[_F], _F]:
+        """Decorate a function or coroutine function: its results are kept under `key`, made of its arguments.
+
+        `key` is a template such as "user:{user_id}", or is called with the arguments. Tags may be templates, too. The
+        function gets an attribute `key_of(*args)`, the key of a call.
+        """
+        if not isinstance(key, str) and not callable(key):
+            raise TypeError(f"key must be a template or callable, got {key!r}")
+        templates = _tags(tags)
+        chosen = self.options.with_(options)
+
+        def decorate(function: _F) -> _F:
+            signature = inspect.signature(function)
+
+            def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+                bound = signature.bind(*args, **kwargs)
+                bound.apply_defaults()
+                return dict(bound.arguments)
+
+            def key_of(*args: Any, **kwargs: Any) -> Any:
+                return key.format_map(arguments_of(args, kwargs)) if isinstance(key, str) else key(*args, **kwargs)
+
+            def flow_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow:
+                tagged = tuple(tag.format_map(arguments_of(args, kwargs)) for tag in templates)
+                loader = _tagged(functools.partial(function, *args, **kwargs), tagged, function)
+                return self._logic.get(key_of(*args, **kwargs), chosen, loader)
+
+            if inspect.iscoroutinefunction(function):
+
+                @functools.wraps(function)
+                async def acall(*args: Any, **kwargs: Any) -> Any:
+                    return _or_default(await self._shell.adrive(flow_of(args, kwargs)), None)
+
+                wrapper: Any = acall
+            else:
+
+                @functools.wraps(function)
+                def call(*args: Any, **kwargs: Any) -> Any:
+                    return _or_default(self._shell.drive(flow_of(args, kwargs)), None)
+
+                wrapper = call
+            wrapper.key_of = key_of
+            return cast("_F", wrapper)
+
+        return decorate
+
+    # Looking inside
+
+    def stats(self) -> TieredStats:
+        """Return what has happened since the cache was made."""
+        logic = self._logic
+        levels = []
+        requests = 0
+        for level in self._levels:
+            if level is logic.memory_level:
+                levels.append(self._memory_stats(level))
+                requests = levels[0].reads
+            else:
+                levels.append(level.stats())
+        if logic.memory_level is None:
+            requests = levels[0].reads
+        return TieredStats(
+            self.name,
+            requests,
+            tuple(levels),
+            logic.loads,
+            logic.load_failures,
+            logic.load_latencies.snapshot(),
+            logic.stale_served,
+            logic.negative_served,
+            logic.refreshes,
+            self._pending.stats(),
+        )
+
+    def _memory_stats(self, level: Level) -> LevelStats:
+        engine = cast("MemoryTier", level.tier).store.stats()
+        hits = max(0, engine.hits - self._logic.not_fresh)
+        return LevelStats(
+            level.name,
+            engine.hits + engine.misses,
+            hits,
+            engine.misses + self._logic.not_fresh,
+            level.errors,
+            level.timeouts,
+            engine.updates,
+            engine.inserts,
+            level.fills_refused,
+            {"evicted": engine.evictions, "expired": engine.expirations},
+            self._memory_latency(),
+            level.state,
+        )
+
+    def _memory_latency(self) -> Latency:
+        """Of a look into memory, timed now: to time each of them would cost more than they do."""
+        store = cast("MemoryTier", cast("Level", self._logic.memory_level).tier).store
+        some = store.coldest(1)
+        if not some:
+            return Latency(0, 0.0, 0.0, 0.0)
+        key = some[0][0]
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            for _ in range(_LOOKS):
+                store.peek(key)
+            times.append((time.perf_counter() - start) / _LOOKS)
+        return Latency(_LOOKS, min(times), min(times), max(times))
+
+    def explain(self, key: K) -> Explanation:
+        """Tell where a key stands in each level: age, life left, who wrote it, why it is not there."""
+        return cast("Explanation", self._shell.drive(self._logic.explain(key)))
+
+    async def aexplain(self, key: K) -> Explanation:
+        """See explain."""
+        return cast("Explanation", await self._shell.adrive(self._logic.explain(key)))
+
+    def switch(self, level: str, *, on: bool) -> None:
+        """Take a level out of use, or back into it. What it misses meanwhile is made up for, as after a failure."""
+        for one in self._levels:
+            if one.name == level:
+                if one is self._logic.memory_level and one.on != on:
+                    # Nothing is left of what it had, and what is on its way there is refused.
+                    one.on = False
+                    cast("MemoryTier", one.tier).invalidate((CLEAR,))
+                one.on = on
+                return
+        raise ValueError(f"unknown level {level!r}: use one of {', '.join(one.name for one in self._levels)}")
+
+    # The end
+
+    def close(self) -> None:
+        """Close the tiers and end all threads. What is stored at shared levels stays. May be called twice."""
+        if self._begin_close():
+            for level in self._levels:
+                level.tier.close()
+            self._shell.close()
+
+    async def aclose(self) -> None:
+        """See close; ends this loop's tasks, too."""
+        if self._begin_close():
+            for level in self._levels:
+                await level.tier.aclose()
+            await self._shell.aclose()
+
+    def _begin_close(self) -> bool:
+        with self._lock:
+            first, self._closed = not self._closed, True
+        self._wake.set()
+        return first
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child, whose parent's threads may have held locks."""
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._recovering = None
+        self._guard.until = -math.inf if self._logic.streamed else math.inf
+
+    # Recovery
+
+    def _recover(self) -> None:
+        """See to it that somebody replays what shared levels have missed."""
+        self._wake.set()
+        with self._lock:
+            if self._closed or (self._recovering is not None and self._recovering.is_alive()):
+                return
+            self._recovering = threading.Thread(target=self._replay, name=f"hotset-{self.name}-recovery", daemon=True)
+            self._recovering.start()
+
+    def _replay(self) -> None:
+        while not self._closed:
+            self._wake.wait(min(60.0, self._pending.due_in()))
+            self._wake.clear()
+            if self._closed:
+                return
+            if self._pending.due_in() > 0:
+                self._wake.wait(min(1.0, self._pending.due_in()))
+                continue
+            self._shell.drive(self._pending.replay())
+
+    def _options(self, given: dict[str, Any]) -> Options:
+        return self.options.with_(given) if given else self.options
+
+
+class _Ear:
+    """What one tier tells the cache of changes by others."""
+
+    def __init__(self, logic: Logic, level: Level) -> None:
+        self._logic = logic
+        self._level = level
+        self._cut = True
+        self._until = -math.inf
+        self.streams = bool(getattr(level.tier, "streams", False))
+        self.others: list[_Ear] = [self]  # memory is as good as the worst of them
+
+    def changed(self, names: Iterable[str]) -> None:
+        self._logic.changed(names)
+
+    def invalidated(self, tags: Iterable[str], _epoch: int) -> None:
+        self._logic.told(tags)
+
+    def own_version(self, name: str) -> bytes | None:
+        return self._logic.own.peek(name)
+
+    def alive(self, since: float) -> None:
+        logic = self._logic
+        if self._cut:
+            # What was stored while nobody told of changes is looked at once more before it is served again.
+            # Changes between `since` and now may have been missed.
+            logic.since = time.monotonic()
+            if logic.memory is not None:
+                logic.memory.doubt()
+            self._cut = False
+            self._level.breaker.reset()  # it answers: there is no need to find out by trial
+        self._until = since + logic.options.max_staleness
+        logic.guard.until = min(ear._until for ear in self.others)  # noqa: SLF001 - they are of one kind
+
+    def lost(self) -> None:
+        self._cut = True
+
+
+def _or_default(value: Any, default: Any) -> Any:
+    return default if value is MISSING or value is ABSENT else value
+
+
+def _callable(load: Any) -> Callable[[Any], Any]:
+    if not callable(load):
+        raise TypeError(f"load must be callable, got {load!r}")
+    return cast("Callable[[Any], Any]", load)
+
+
+def _tags(tags: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise TypeError(f"tags must be a sequence of str, got {tags!r}")
+    tags = tuple(tags)
+    for tag in tags:
+        if type(tag) is not str or not tag or tag == CLEAR:
+            raise ValueError(f"a tag must be a str that is not empty and not {CLEAR!r}, got {tag!r}")
+    return tags
+
+
+def _tagged(call: Callable[[], Any], tags: tuple[str, ...], function: Callable[..., Any]) -> Callable[[Any], Any]:
+    def loaded(value: Any) -> Any:
+        if not tags:
+            return value
+        if isinstance(value, Loaded):
+            return Loaded(value.value, value.ttl, (*value.tags, *tags))
+        return Loaded(value, tags=tags)
+
+    if inspect.iscoroutinefunction(function):
+
+        async def aload(_key: Any) -> Any:
+            return loaded(await call())
+
+        return aload
+
+    def load(_key: Any) -> Any:
+        return loaded(call())
+
+    return load

@@ -1,0 +1,112 @@
+"""A tier in its place in a cache: with its breaker, its switch and what is counted of it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from hotset.errors import CodecError, TierError, TierTimeout, TierUnavailable
+from hotset.tiered.latency import Latencies
+from hotset.tiered.stats import LevelStats
+
+if TYPE_CHECKING:
+    from hotset.tiered.breaker import Breaker
+    from hotset.tiers.contract import Reading, Tier
+
+__all__ = ["Level"]
+
+
+class Level:
+    """Asks a tier, unless its breaker or its switch keeps it out, and keeps count."""
+
+    def __init__(self, tier: Tier, breaker: Breaker) -> None:
+        self.tier = tier
+        self.name = tier.name
+        self.breaker = breaker
+        self.on = True
+        self.streams = bool(getattr(tier, "streams", False))  # whether it tells of changes by others
+        self.latencies = Latencies()
+        self.reads = self.hits = self.errors = self.timeouts = 0
+        self.writes = self.fills = self.fills_refused = 0
+        self.refused: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Level {self.name!r} {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """What keeps the tier out, or "closed"."""
+        return self.breaker.state if self.on else "off"
+
+    def ask(self, operation: str, *arguments: Any, **named: Any) -> Any:
+        """Have the tier do something. Raises TierError."""
+        start = self._begin()
+        try:
+            answer = getattr(self.tier, operation)(*arguments, **named)
+        except BaseException as error:
+            self._failed(error)
+            raise
+        self.latencies.record(time.perf_counter() - start)
+        self.breaker.success()
+        return answer
+
+    async def aask(self, operation: str, *arguments: Any, **named: Any) -> Any:
+        """Have the tier do something, on the running loop. Raises TierError."""
+        start = self._begin()
+        try:
+            answer = await getattr(self.tier, f"a{operation}")(*arguments, **named)
+        except BaseException as error:
+            self._failed(error)
+            raise
+        self.latencies.record(time.perf_counter() - start)
+        self.breaker.success()
+        return answer
+
+    def _begin(self) -> float:
+        """Return when a round trip begins. Raises TierUnavailable if switch or breaker do not let it through."""
+        if not self.on:
+            raise TierUnavailable(f"{self.name} is switched off")
+        if not self.breaker.allow():
+            raise TierUnavailable(f"{self.name} is kept out by its breaker")
+        return time.perf_counter()
+
+    def _failed(self, error: BaseException) -> None:
+        """Tell the breaker what a round trip came to. Raises TierError for what no tier may raise."""
+        if isinstance(error, TierError):
+            self.errors += 1
+            self.timeouts += isinstance(error, TierTimeout)
+            self.breaker.failure()
+        elif isinstance(error, CodecError):
+            self.breaker.cancelled()  # the value is to blame, not the tier
+        elif isinstance(error, Exception):
+            # A tier that breaks its contract is treated as a tier that failed, but not silently.
+            self.errors += 1
+            self.breaker.failure()
+            raise TierError(f"{self.name} raised {type(error).__name__}: {error}") from error
+        else:
+            self.breaker.cancelled()
+
+    def note(self, reading: Reading) -> None:
+        """Count what a reading found."""
+        self.reads += len(reading.found)
+        self.hits += sum([entry is not None and entry.life > 0 for entry, _, _ in reading.found])
+        if reading.refused:
+            for reason, count in reading.refused.items():
+                self.refused[reason] = self.refused.get(reason, 0) + count
+
+    def stats(self) -> LevelStats:
+        """Return what has been counted."""
+        return LevelStats(
+            self.name,
+            self.reads,
+            self.hits,
+            self.reads - self.hits,
+            self.errors,
+            self.timeouts,
+            self.writes,
+            self.fills,
+            self.fills_refused,
+            dict(self.refused),
+            self.latencies.snapshot(),
+            self.state,
+        )

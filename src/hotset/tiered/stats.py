@@ -1,0 +1,99 @@
+"""What a tiered cache says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hotset.tiered.latency import Latency
+
+__all__ = ["Explanation", "LevelStats", "LevelView", "TieredStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelStats:
+    """One level since the cache was made. Latencies in seconds a round trip; those of memory are of its slower path."""
+
+    name: str
+    reads: int  # names looked up
+    hits: int  # that could be served
+    misses: int
+    errors: int  # round trips that failed, timeouts among them
+    timeouts: int
+    writes: int
+    fills: int
+    fills_refused: int  # because the name had changed meanwhile
+    refused: dict[str, int]  # entries that could not be used, by reason
+    latency: Latency
+    state: str  # "closed": in use; "open" and "half-open": its breaker; "off": its switch
+
+    @property
+    def hit_rate(self) -> float:
+        """Hits among the reads of this level, 0 without reads."""
+        return self.hits / self.reads if self.reads else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TieredStats:
+    """A whole cache since it was made."""
+
+    name: str
+    requests: int
+    levels: tuple[LevelStats, ...]
+    loads: int
+    load_failures: int
+    load_latency: Latency
+    stale_served: int
+    negative_served: int
+    refreshes: int  # loads in the background
+    recovery: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def response_time(self) -> float:
+        """Expected seconds a request: for each level the share of requests that reach it, times its latency."""
+        if not self.requests:
+            return 0.0
+        total = 0.0
+        reach = 1.0
+        for level in self.levels:
+            total += reach * level.latency.mean
+            reach *= 1.0 - level.hit_rate
+        return total + min(1.0, self.loads / self.requests) * self.load_latency.mean
+
+
+@dataclass(frozen=True, slots=True)
+class LevelView:
+    """What a level has under one key. Times in seconds."""
+
+    level: str
+    state: str  # "fresh", "stale" (kept for fail-safe), "absent" (known not to exist), "nothing", "unavailable"
+    why: str = ""
+    age: float | None = None
+    life: float | None = None
+    keep: float | None = None
+    version: str | None = None
+    writer: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where a key stands."""
+
+    key: Any
+    name: str
+    served_by: str | None  # the level that a read would be answered from, None: the loader or nobody
+    levels: tuple[LevelView, ...]
+    loading: bool
+
+    def __str__(self) -> str:
+        lines = [f"{self.key!r}: " + (f"served by {self.served_by}" if self.served_by else "not in any level")]
+        for view in self.levels:
+            line = f"  {view.level}: {view.state}"
+            if view.life is not None and view.age is not None:
+                line += f", {view.age:.3g} s old, {view.life:.3g} s left, written by {view.writer or 'unknown'}"
+            lines.append(line + (f" ({view.why})" if view.why else ""))
+        if self.loading:
+            lines.append("  a load is under way")
+        return "\n".join(lines)

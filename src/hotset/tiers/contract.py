@@ -1,0 +1,158 @@
+"""What a level owes the cache, and what it may rely on.
+
+A tier keeps entries under names, which are str, and hands them out again with what is left of their lives. Times that
+cross this boundary are relative, in seconds: clocks of different hosts are never compared. Every operation is on many
+names at once and costs one round trip.
+
+A tier that other processes share is *fenced*. Every reading of a name comes with a fence, an opaque token for the state
+that the name was in; a fill is accepted only if the name is in that state still, checked and stored in one step.
+Whatever changes a name (write, remove, or another fill) breaks the fences handed out before. A reading of a name that
+is not there has no fence (None): ``lease`` gives one. A process-local tier (``shared`` is False) may do with less.
+
+An *epoch* is a number that a shared tier counts up with every invalidation by tag. An entry carries the epoch as of
+before its load began; it is dead if one of its tags, or CLEAR, was invalidated in a later epoch. That makes the
+invalidation of a tag, or of everything, O(1).
+
+Errors: an operation that fails raises TierError or one of its subclasses and nothing else; after an error it is unknown
+whether it was done. No operation waits longer than the tier's own timeouts. All of it may be called from several
+threads at once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["CLEAR", "Entry", "Fence", "Found", "Listener", "Reading", "Tier"]
+
+# The tag that every entry has: what `clear` invalidates.
+CLEAR: Final = "*"
+
+Fence = Any  # opaque to all but the tier that gave it; None: there is none
+
+
+@dataclass(slots=True)
+class Entry:
+    """A value as the levels pass it on. Times in seconds, as of the moment of reading or writing."""
+
+    value: Any
+    # Different for every load and every write, of 12 bytes; equal versions have equal values.
+    version: bytes
+    # What is left of its time to live, infinite for none, not positive for what has expired logically.
+    life: float = math.inf
+    # What is left until the tier drops it; `life` at least, more if it is kept for fail-safe.
+    keep: float = math.inf
+    # Since it was loaded or written.
+    age: float = 0.0
+    # How long its load took, for XFetch; 0 if it was written.
+    cost: float = 0.0
+    # The origin has no such thing; `value` is None then.
+    absent: bool = False
+    tags: tuple[str, ...] = ()
+    epoch: int = 0
+    # Who wrote it, for `explain`: "host:pid" or what the cache was told to say.
+    writer: str = ""
+
+
+class Found(NamedTuple):
+    """What is there under a name (or None), and the fence to fill it with."""
+
+    entry: Entry | None
+    fence: Fence = None
+    # Of a lease: somebody else has it already, and may be loading.
+    taken: bool = False
+
+
+@dataclass(slots=True)
+class Reading:
+    """The answer to a read: `found` in the order of the names asked for, and the epoch as of that moment."""
+
+    found: list[Found]
+    epoch: int = 0
+    # Entries that were there and could not be used, by reason: "corrupt", "forged", "foreign", "schema", "dead".
+    refused: dict[str, int] = field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """What a tier tells the cache of changes that it sees, from a thread of its own. Must be quick and not raise."""
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Some other client has changed or removed these names, or they have gone by themselves."""
+
+    def invalidated(self, tags: Iterable[str], epoch: int) -> None:
+        """Some other client has invalidated these tags, or CLEAR."""
+
+    def own_version(self, name: str) -> bytes | None:
+        """Return the version that this process has written last under a name, if that is recent."""
+
+    def alive(self, since: float) -> None:
+        """Report that all changes made before `since` (time.monotonic) have been told."""
+
+    def lost(self) -> None:
+        """Report that changes may have been missed from here on, until the next `alive`."""
+
+
+@runtime_checkable
+class Tier(Protocol):
+    """A level. `a...` are the same for asyncio, on whichever loop they are awaited."""
+
+    # Short, for statistics and `explain`: "memory", "valkey".
+    name: str
+    # Whether other processes see it.
+    shared: bool
+    # A tier that tells its listener of changes by others has an attribute `streams` that is true.
+
+    def open(self, namespace: str, listener: Listener) -> None:
+        """Belong to one cache from now on; raises TierError if it does to another one. The server need not be there."""
+
+    def close(self) -> None:
+        """Give up connections and threads; what is stored stays. May be called twice."""
+
+    def read(self, names: Sequence[str]) -> Reading:
+        """Look names up."""
+
+    def lease(self, names: Sequence[str]) -> Reading:
+        """Return a fence for each name that is not there; or the entry, if it came meanwhile."""
+
+    def fill(self, items: Sequence[tuple[str, Entry, Fence]]) -> list[bool]:
+        """Store loaded entries whose fence holds; which ones were."""
+
+    def write(self, items: Sequence[tuple[str, Entry]]) -> None:
+        """Store entries whatever is there, as of the present epoch, breaking all fences of their names."""
+
+    def remove(self, names: Sequence[str], *, expire: bool = False) -> None:
+        """Drop names, or with `expire` end their lives and keep them for fail-safe. Breaks all fences of theirs."""
+
+    def touch(self, name: str, life: float, keep: float) -> bool:
+        """Give an entry new times; whether it was there. The value and its version stay."""
+
+    def invalidate(self, tags: Sequence[str]) -> int:
+        """Count the epoch up and end the lives of all older entries with these tags; the new epoch. O(1) a tag."""
+
+    async def aclose(self) -> None:
+        """See close."""
+
+    async def aread(self, names: Sequence[str]) -> Reading:
+        """See read."""
+
+    async def alease(self, names: Sequence[str]) -> Reading:
+        """See lease."""
+
+    async def afill(self, items: Sequence[tuple[str, Entry, Fence]]) -> list[bool]:
+        """See fill."""
+
+    async def awrite(self, items: Sequence[tuple[str, Entry]]) -> None:
+        """See write."""
+
+    async def aremove(self, names: Sequence[str], *, expire: bool = False) -> None:
+        """See remove."""
+
+    async def atouch(self, name: str, life: float, keep: float) -> bool:
+        """See touch."""
+
+    async def ainvalidate(self, tags: Sequence[str]) -> int:
+        """See invalidate."""

@@ -1,0 +1,81 @@
+"""What the keys of a namespace are called on a Valkey or Redis server: all of it, and nowhere else.
+
+==========================  =======================================================  =================
+key                         what is there                                            announced
+==========================  =======================================================  =================
+``hs:NS:k:NAME``            the entry, as `hotset.wire` writes it                    yes
+``hs:NS:l{hs:NS:k:NAME}``   the lease of a name that is not there: 16 bytes          no
+``hs:{NS}:epoch``           "epoch cleared floor who", see `scripts`                 yes
+``hs:{NS}:tags``            a hash: in which epoch each tag was invalidated last     no
+``hs:{NS}:bell:TAG``        "epoch who", for seconds: a tag was invalidated          yes
+==========================  =======================================================  =================
+
+Leases are kept apart from entries, so that a miss is not announced to every process as a change. A lease hashes to
+the slot of its entry, the rest to one slot of the namespace, so scripts have the keys that they need on one node.
+(Only a name that has a closing brace without being a hash tag of its own may have its lease elsewhere.)
+
+In a namespace, colons, braces and percent signs are written as in URLs: no namespace is the beginning of another one.
+Names and tags are what they are, in UTF-8.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Keys", "Kind"]
+
+Kind = Literal["entry", "state", "bell", ""]
+
+_QUOTED: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%:{}"})
+
+
+class Keys:
+    """The keys of one namespace."""
+
+    __slots__ = ("_bell", "_entry", "_lease", "channel", "state", "tags", "tracked")
+
+    def __init__(self, namespace: str) -> None:
+        space = namespace.translate(_QUOTED)
+        self._entry = f"hs:{space}:k:"
+        self._lease = f"hs:{space}:l"
+        self._bell = f"hs:{{{space}}}:bell:"
+        self.state = f"hs:{{{space}}}:epoch"
+        self.tags = f"hs:{{{space}}}:tags"
+        # Where changes are published if they are not tracked.
+        self.channel = f"hs:{{{space}}}:changes"
+        # The beginnings of the keys whose changes concern other processes.
+        self.tracked = (self._entry, self.state, self._bell)
+
+    def entry(self, name: str) -> str:
+        """Return where the entry of a name is."""
+        return self._entry + name
+
+    def entries(self, names: Iterable[str]) -> list[str]:
+        """Return where the entries of names are."""
+        prefix = self._entry
+        return [prefix + name for name in names]
+
+    def lease(self, name: str) -> str:
+        """Return where the lease of a name is."""
+        if "}" in name:  # it would end the hash tag; if it ends one of the name's own, that is the slot of both
+            return f"{self._lease}:{name}"
+        return f"{self._lease}{{{self._entry}{name}}}"
+
+    def bell(self, tag: str) -> str:
+        """Return what rings when a tag is invalidated."""
+        return self._bell + tag
+
+    def meaning(self, key: bytes) -> tuple[Kind, str]:
+        """Return of what kind a key is, and its name or tag; "" for what is not announced, or not of this namespace."""
+        try:
+            text = key.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return "", ""
+        if text.startswith(self._entry):
+            return "entry", text[len(self._entry) :]
+        if text.startswith(self._bell):
+            return "bell", text[len(self._bell) :]
+        return ("state", "") if text == self.state else ("", "")

@@ -1,0 +1,622 @@
+"""The level on a Valkey or Redis server (7 or later): standalone, behind Sentinel, over TCP, TLS or a unix socket.
+
+- **One round trip an operation**: a read is one MGET of the entries and the state of the namespace. A second one
+  follows if the entries have tags that were not looked at since the last invalidation, and when a server is met for the
+  first time.
+- **Fences**: a fence is the first 16 bytes of what is there, which no two writes have in common, or the lease of a name
+  that is not there. A fill compares and stores in one script; whatever changes a name takes its lease away.
+- **Times**: what is kept for ever or not is the server's affair (PX); the logical life is written as a moment of the
+  server's clock, of which each client knows bounds (`servertime`). Clocks of clients do not matter.
+- **Changes by others** come over a `stream`.
+
+An operation takes `timeout` seconds at most, connecting included, but for what a name server takes. A connection that
+the server has closed while it was idle is replaced within that time. Nothing else is tried twice: a write of which it
+is unknown whether it was done must not be done again after somebody else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import secrets
+import time
+import weakref
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+import hiredis
+
+from hotset.errors import TierError, TierTimeout, TierUnavailable
+from hotset.tiers.contract import CLEAR, Found, Reading
+from hotset.tiers.keys import Keys
+from hotset.tiers.links import (
+    AsyncLinks,
+    Demoted,
+    Endpoint,
+    Link,
+    Pool,
+    Stale,
+    check_seconds,
+    packed,
+    raise_refusal,
+    take_time,
+)
+from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, STATE, TAG_FIELD, Script, State
+from hotset.tiers.servertime import ServerTime
+from hotset.tiers.stream import BELL_MS, OwnVersions, Stream, names_message, tags_message
+from hotset.wire import KIND_AT, PREFIX_BYTES, Wire, ended, fence_of, is_lease, lease_marker
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    import redis
+
+    from hotset.codecs.contract import Codec
+    from hotset.tiers.contract import Entry, Fence, Listener
+    from hotset.tiers.links import AsyncLink, Command
+    from hotset.tiers.stream import StreamMode
+
+__all__ = ["RedisTier"]
+
+_T = TypeVar("_T")
+# Yields commands, is sent their replies, and returns what was asked for.
+Operation: TypeAlias = "Generator[list[Command], list[Any], _T]"
+
+_VERSION_BYTES: Final = 12
+_SIGNATURE: Final = lease_marker(bytes(_VERSION_BYTES))[:KIND_AT]
+# The server counts milliseconds in 64 bits from 1970; more than this is for ever.
+_FOREVER: Final = 1e12
+_TOUCHES: Final = 3
+
+_tiers: Final[weakref.WeakSet[RedisTier]] = weakref.WeakSet()
+
+
+class RedisTier:
+    """A level on a Valkey or Redis server, shared by all processes that use its namespace.
+
+    - `source`: a URL (redis://, rediss:// with the options of redis-py, unix://,
+      redis+sentinel://host:port,host:port/service/db), or a redis-py client, of which the connection's parameters are
+      taken over. `sentinel` is (hosts, service), as an alternative to that URL.
+    - `wire`: how entries are written; or `codec`, for `Wire(codec)`.
+    - `timeout`: seconds that an operation takes at most, `connect_timeout` those of them for connecting.
+    - `max_connections`: of this process, for threads. Event loops have one each, and the stream has one.
+    - `lease`: seconds that a lease is good for; a load that takes longer is not stored.
+    - `stream`: how changes by others are learned, "tracking" or "pubsub" (see `hotset.tiers.stream`; all processes the
+      same), or None for not at all; `heartbeat` is how often the connection is tried, in seconds.
+
+    Nothing is connected before the first use. Safe for threads, event loops and forks. Needs `hotset[redis]`. Every
+    operation is O(1) a name or tag. Raises TypeError, ValueError for arguments that make no sense.
+    """
+
+    shared = True
+
+    @property
+    def streams(self) -> bool:
+        """Whether the listener is told of changes by others."""
+        return self._mode is not None
+
+    def __init__(
+        self,
+        source: str | redis.Redis = "redis://localhost:6379",
+        *,
+        name: str = "valkey",
+        wire: Wire | None = None,
+        codec: Codec | str | None = None,
+        sentinel: tuple[Sequence[tuple[str, int]], str] | None = None,
+        timeout: float = 0.25,
+        connect_timeout: float = 0.25,
+        max_connections: int = 64,
+        lease: float = 30.0,
+        stream: StreamMode | None = "tracking",
+        heartbeat: float = 0.25,
+    ) -> None:
+        if wire is not None and codec is not None:
+            raise ValueError("give a wire or a codec, not both")
+        if stream not in {"tracking", "pubsub", None}:
+            raise ValueError(f"stream must be 'tracking', 'pubsub' or None, not {stream!r}")
+        if max_connections < 1:
+            raise ValueError(f"max_connections must be 1 or more, not {max_connections!r}")
+        self.name = name
+        self.timeout = check_seconds("timeout", timeout)
+        self._lease_ms = _milliseconds(check_seconds("lease", lease))
+        self._heartbeat = check_seconds("heartbeat", heartbeat)
+        self._endpoint = Endpoint(
+            source, sentinel=sentinel, connect_timeout=check_seconds("connect_timeout", connect_timeout)
+        )
+        self._wire = wire if wire is not None else Wire("msgpack" if codec is None else codec)
+        self._clock = ServerTime()
+        # None of these holds on to the tier, so that it and its connections end when nobody else does.
+        self._connect = _Connector(self._endpoint, self._clock, self.timeout)
+        self._pool = Pool(self._connect.link, max_connections)
+        self._links = AsyncLinks(self._connect.async_link)
+        weakref.finalize(self, self._pool.close)
+        self._mode = stream
+        self._own = OwnVersions()
+        self._stream: Stream | None = None
+        self._listener: Listener | None = None
+        self._keys: Keys | None = None
+        self._closed = False
+        self._sender = secrets.token_hex(8)  # signs own invalidations
+        # The last state seen, as the server wrote it and taken apart.
+        self._state: tuple[bytes, State] = b"", State(0, 0, 0, "")
+        # The epochs of tags, good as long as the namespace's epoch is that in front.
+        self._tags: tuple[int, dict[str, int]] = 0, {}
+        _tiers.add(self)
+
+    def __repr__(self) -> str:
+        return f"<RedisTier {self.name!r} {self._endpoint!r}>"
+
+    def open(self, namespace: str, listener: Listener) -> None:
+        """Belong to one cache, and begin to listen to changes. The server need not be there."""
+        if self._listener is not None and self._listener is not listener:
+            raise TierError(f"{self!r} belongs to another cache already: give {namespace!r} a tier of its own")
+        self._listener = listener
+        self._keys = keys = Keys(namespace)
+        self._closed = self._pool.closed = False
+        if self._mode is not None and self._stream is None:
+            self._stream = Stream(
+                self._connect.stream,
+                keys,
+                self._clock,
+                listener,
+                self._own,
+                mode=self._mode,
+                sender=self._sender,
+                heartbeat=self._heartbeat,
+                patience=self.timeout,
+            )
+            self._stream.start()
+
+    def close(self) -> None:
+        """Give up connections and the stream's thread, for which this waits up to a second."""
+        self._closed = True
+        self._links.close_elsewhere()
+        self._end()
+
+    async def aclose(self) -> None:
+        """See close."""
+        self._closed = True
+        await self._links.close()
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.stop()
+        self._pool.close()
+
+    def _after_fork(self) -> None:
+        self._pool.after_fork()
+        self._links.after_fork()
+        self._sender = secrets.token_hex(8)
+        stream, self._stream = self._stream, None
+        if stream is not None and self._listener is not None and self._keys is not None:
+            # Begins to listen with the first operation: a child that does not use the tier needs no thread.
+            stream.after_fork(self._sender)
+            self._stream = stream
+
+    # The two drivers
+
+    def _opened(self) -> Keys:
+        """Return the keys. Raises TierError if there are none yet, or no more."""
+        if self._keys is None:
+            raise TierError(f"{self!r} belongs to no cache: open() it first")
+        if self._closed:
+            raise TierUnavailable(f"{self!r} is closed")
+        if self._stream is not None and not self._stream.running:
+            self._stream.start()
+        return self._keys
+
+    def _run(self, operation: Operation[_T], *, again: bool = False) -> _T:
+        """Carry an operation out; with `again` it does no harm to begin it a second time on another connection."""
+        deadline = time.monotonic() + self.timeout
+        link = self._pool.take(deadline, sure=not again)
+        try:
+            if self._clock.due:
+                asked = time.monotonic()
+                take_time(self._clock, asked, link.exchange(packed([("TIME",)]), 1, deadline)[0])
+            commands = next(operation)
+            while True:
+                request = packed(commands)
+                try:
+                    replies = link.exchange(request, len(commands), deadline)
+                except Stale:
+                    if not again:
+                        raise
+                    link = self._pool.another(link, deadline)
+                    replies = link.exchange(request, len(commands), deadline)
+                commands = operation.send(replies)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except Demoted:
+            link.clean = False
+            self._pool.clear()
+            raise
+        finally:
+            self._pool.give(link)
+
+    async def _arun(self, operation: Operation[_T], *, again: bool = False) -> _T:
+        """Carry an operation out on the running event loop."""
+        link = None
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(self.timeout):
+                link = await self._links.link(sure=not again)
+                if self._clock.due:
+                    asked = time.monotonic()
+                    take_time(self._clock, asked, (await link.exchange(packed([("TIME",)]), 1))[0])
+                commands = next(operation)
+                while True:
+                    request = packed(commands)
+                    try:
+                        replies = await link.exchange(request, len(commands))
+                    except Stale:
+                        if not again:
+                            raise
+                        link = await self._links.link()
+                        replies = await link.exchange(request, len(commands))
+                    commands = operation.send(replies)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        except Demoted:
+            if link is not None:
+                link.close()
+            raise
+        except TimeoutError as error:
+            # If it is the network that is silent, only a new connection finds another way.
+            if link is not None and link.heard < begun:
+                link.close()
+            raise TierTimeout("no answer in time") from error
+
+    # Reading
+
+    def _read(self, keys: Keys, names: Sequence[str]) -> Operation[Reading]:
+        places = keys.entries(names)
+        (values,) = yield [("MGET", *places, keys.state)]
+        if type(values) is not list or len(values) != len(names) + 1:
+            raise_refusal(values)
+        text = values.pop()
+        known, state = self._state
+        if text != known:
+            state = yield from self._learn(keys, text)
+        return (yield from self._found(keys, places, values, state))
+
+    def _learn(self, keys: Keys, text: bytes | None) -> Operation[State]:
+        """Return the state from what is kept of it, or make it."""
+        state = State.parse(text)
+        if state is None:
+            text = (yield from self._asked([_call(STATE, (keys.state, keys.tags))]))[0]
+            state = State.parse(text)
+            if state is None:
+                raise_refusal(text)
+        assert text is not None  # noqa: S101 - of nothing there is no state
+        self._state = text, state
+        return state
+
+    def _found(self, keys: Keys, places: list[str], values: list[Any], state: State) -> Operation[Reading]:
+        """Return what is made of the bytes that were at these keys, as of a state."""
+        cleared, epoch = state.cleared, state.epoch
+        reading = Reading([], epoch)
+        found = reading.found
+        now = self._clock.latest()
+        decode = self._wire.decode
+        tagged = False
+        for place, data in zip(places, values, strict=True):
+            if data is None:
+                found.append(_NOTHING)
+                continue
+            entry = decode(place, data, now)
+            if isinstance(entry, str):
+                reason = entry
+            elif cleared <= entry.epoch <= epoch:
+                if entry.tags:
+                    tagged = True
+                found.append(Found(entry, data[:PREFIX_BYTES]))
+                continue
+            else:
+                reason = "dead"
+            reading.refused[reason] = reading.refused.get(reason, 0) + 1
+            found.append(Found(None, data[:PREFIX_BYTES]))
+        if tagged:
+            yield from self._bury(keys, reading, state)
+        return reading
+
+    def _bury(self, keys: Keys, reading: Reading, state: State) -> Operation[None]:
+        """Refuse the entries whose tags were invalidated."""
+        epochs = yield from self._tag_epochs(keys, reading, state)
+        for place, found in enumerate(reading.found):
+            entry, fence = found.entry, found.fence
+            if entry is None or not entry.tags:
+                continue
+            if entry.epoch < state.floor or any(epochs[tag] > entry.epoch for tag in entry.tags):
+                reading.found[place] = Found(None, fence)
+                reading.refused["dead"] = reading.refused.get("dead", 0) + 1
+
+    def _tag_epochs(self, keys: Keys, reading: Reading, state: State) -> Operation[dict[str, int]]:
+        """Return in which epoch each tag of the entries was invalidated last; 0 for never."""
+        asof, epochs = self._tags
+        if asof != state.epoch:
+            epochs = {}
+        wanted = list(
+            {tag for found in reading.found if found.entry is not None for tag in found.entry.tags if tag not in epochs}
+        )
+        if wanted:
+            command = ("HMGET", keys.tags, FLOOR_FIELD, *[TAG_FIELD + tag for tag in wanted])
+            (reply,) = yield from self._asked([command])
+            if type(reply) is not list or len(reply) != len(wanted) + 1:
+                raise_refusal(reply)
+            if reply[0] != b"%d" % state.floor:
+                # It was lost, or made anew since: what is older than its floor is dead, of the rest nothing is known to
+                # be.
+                text = (yield from self._asked([_call(STATE, (keys.state, keys.tags))]))[0]
+                mended = State.parse(text)
+                if mended is None:
+                    raise_refusal(text)
+                self._state = text, mended
+                return {**epochs, **dict.fromkeys(wanted, mended.floor)}
+            # A tag that was invalidated between the two questions is so for this reading too.
+            try:
+                epochs = {**epochs, **{tag: int(at or 0) for tag, at in zip(wanted, reply[1:], strict=True)}}
+            except ValueError as error:
+                raise TierError(f"what is kept of tags at {keys.tags!r} is none: {error}") from error
+            self._tags = state.epoch, epochs
+        return epochs
+
+    def _lease(self, keys: Keys, names: Sequence[str]) -> Operation[Reading]:
+        markers = [lease_marker(self._token()) for _ in names]
+        places = keys.entries(names)
+        commands: list[Command] = [("MGET", *places, keys.state)]
+        commands += [
+            ("SET", keys.lease(name), marker, "PX", self._lease_ms, "NX", "GET")
+            for name, marker in zip(names, markers, strict=True)
+        ]
+        values, *leases = yield from self._asked(commands)
+        if type(values) is not list or len(values) != len(names) + 1:
+            raise_refusal(values)
+        state = yield from self._learn(keys, values.pop())
+        reading = yield from self._found(keys, places, values, state)
+        for place, (marker, there) in enumerate(zip(markers, leases, strict=True)):
+            if values[place] is None:
+                reading.found[place] = Found(None, marker if there is None else there, taken=there is not None)
+        return reading
+
+    def _token(self) -> bytes:
+        return secrets.token_bytes(_VERSION_BYTES)
+
+    # Writing
+
+    def _fill(self, keys: Keys, items: Sequence[tuple[str, Entry, Fence]]) -> Operation[list[bool]]:
+        stored = [False] * len(items)
+        commands: list[Command] = []
+        places = []
+        now = self._clock.earliest()
+        for place, (name, entry, fence) in enumerate(items):
+            if fence is None or entry.keep <= 0:
+                continue
+            # Who had read nothing has nothing that others must hear of.
+            tell = self._mode == "pubsub" and not is_lease(fence)
+            commands.append(
+                self._fill_command(keys, name, self._encoded(keys, name, entry, now), fence, entry.keep, tell)
+            )
+            places.append(place)
+        if commands:
+            for place, reply in zip(places, (yield from self._asked(commands)), strict=True):
+                stored[place] = reply == 1
+        return stored
+
+    def _fill_command(self, keys: Keys, name: str, data: bytes, fence: bytes, keep: float, tell: bool) -> Command:  # noqa: FBT001
+        channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
+        return _call(FILL, (keys.entry(name), keys.lease(name)), fence, data, _milliseconds(keep), channel, message)
+
+    def _encoded(self, keys: Keys, name: str, entry: Entry, now: float) -> bytes:
+        data = self._wire.encode(keys.entry(name), entry, now)
+        self._own.add(entry.version)
+        return data
+
+    def _write(self, keys: Keys, items: Sequence[tuple[str, Entry]]) -> Operation[None]:
+        commands: list[Command] = []
+        present = self._state[1].epoch
+        if not all(entry.epoch for _, entry in items):
+            (text,) = yield from self._asked([("GET", keys.state)])
+            present = (yield from self._learn(keys, text)).epoch
+        now = self._clock.earliest()
+        for name, given in items:
+            # An epoch above is one of before the server lost its state, and would be dead for long.
+            entry = given if 0 < given.epoch <= present or not present else replace(given, epoch=present)
+            if entry.keep <= 0:
+                commands.append(("UNLINK", keys.entry(name)))
+                continue
+            ms = _milliseconds(entry.keep)
+            commands.append(
+                ("SET", keys.entry(name), self._encoded(keys, name, entry, now), *(("PX", ms) if ms else ()))
+            )
+        # After the entries: a lease that is given between the two would outlive them.
+        commands.append(("UNLINK", *[keys.lease(name) for name, _ in items]))
+        self._publish(keys, [name for name, _ in items], commands)
+        yield from self._asked(commands)
+
+    def _remove(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[None]:  # noqa: FBT001
+        commands: list[Command] = []
+        if expire:
+            for name in names:
+                version = self._token()
+                self._own.add(version)
+                places = keys.entry(name), keys.lease(name)
+                commands.append(_call(EXPIRE, places, _SIGNATURE, KIND_AT, ended(version)))
+        else:
+            commands.append(("UNLINK", *keys.entries(names), *[keys.lease(name) for name in names]))
+        self._publish(keys, names, commands)
+        yield from self._asked(commands)
+
+    def _publish(self, keys: Keys, names: Sequence[str], commands: list[Command]) -> None:
+        if self._mode == "pubsub":
+            commands.append(("PUBLISH", keys.channel, names_message(self._sender, names)))
+
+    def _touch(self, keys: Keys, name: str, life: float, keep: float) -> Operation[bool]:
+        for _ in range(_TOUCHES):
+            (data,) = yield from self._asked([("GET", keys.entry(name))])
+            if data is None:
+                return False
+            if keep <= 0:
+                yield from self._remove(keys, [name], expire=False)
+                return True
+            timed = self._wire.retime(keys.entry(name), data, life, keep, self._clock.earliest())
+            if isinstance(timed, str):
+                return False
+            tell = self._mode == "pubsub"
+            command = self._fill_command(keys, name, timed, fence_of(data), keep, tell)
+            if (yield from self._asked([command])) == [1]:
+                return True
+        return False
+
+    def _invalidate(self, keys: Keys, tags: Sequence[str]) -> Operation[int]:
+        channel = message = ""
+        bells: Sequence[str] = ()
+        named = [tag for tag in tags if tag != CLEAR]
+        if self._mode == "pubsub":
+            channel, message = keys.channel, tags_message(self._sender, tags)
+        else:
+            bells = [keys.bell(tag) for tag in named]
+        command = _call(
+            INVALIDATE,
+            (keys.state, keys.tags, *bells),
+            self._sender,
+            int(CLEAR in tags),
+            BELL_MS,
+            channel,
+            message,
+            *named,
+        )
+        (text,) = yield from self._asked([command])
+        return (yield from self._learn(keys, text)).epoch
+
+    def _asked(self, commands: list[Command]) -> Operation[list[Any]]:
+        """Return the replies to commands, after teaching the server scripts that it has forgotten. Raises TierError."""
+        replies = yield commands
+        if any(_is_unknown_script(reply) for reply in replies):
+            loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in (STATE, INVALIDATE, FILL, EXPIRE)]
+            # What is published of a change must be published after it.
+            places = [
+                place
+                for place, reply in enumerate(replies)
+                if _is_unknown_script(reply) or commands[place][0] == "PUBLISH"
+            ]
+            later = yield loads + [commands[place] for place in places]
+            for place, reply in zip(places, later[len(loads) :], strict=True):
+                replies[place] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise_refusal(reply)
+        return replies
+
+    # The two faces
+
+    def read(self, names: Sequence[str]) -> Reading:
+        """Look names up, in one round trip. Raises TierError."""
+        return self._run(self._read(self._opened(), names), again=True)
+
+    async def aread(self, names: Sequence[str]) -> Reading:
+        """See read."""
+        return await self._arun(self._read(self._opened(), names), again=True)
+
+    def lease(self, names: Sequence[str]) -> Reading:
+        """Return a fence for each name that is not there, the same for all who ask; or the entry. Raises TierError."""
+        return self._run(self._lease(self._opened(), names), again=True)
+
+    async def alease(self, names: Sequence[str]) -> Reading:
+        """See lease."""
+        return await self._arun(self._lease(self._opened(), names), again=True)
+
+    def fill(self, items: Sequence[tuple[str, Entry, Fence]]) -> list[bool]:
+        """Store loaded entries whose fence holds. Raises TierError; CodecError, and nothing is stored then."""
+        return self._run(self._fill(self._opened(), items)) if items else []
+
+    async def afill(self, items: Sequence[tuple[str, Entry, Fence]]) -> list[bool]:
+        """See fill."""
+        return await self._arun(self._fill(self._opened(), items)) if items else []
+
+    def write(self, items: Sequence[tuple[str, Entry]]) -> None:
+        """Store entries whatever is there; epoch 0 stands for the present one, which costs a round trip more.
+
+        Raises TierError; CodecError, and nothing is stored then.
+        """
+        if items:
+            self._run(self._write(self._opened(), items))
+
+    async def awrite(self, items: Sequence[tuple[str, Entry]]) -> None:
+        """See write."""
+        if items:
+            await self._arun(self._write(self._opened(), items))
+
+    def remove(self, names: Sequence[str], *, expire: bool = False) -> None:
+        """Drop names, or end their lives. Raises TierError."""
+        if names:
+            self._run(self._remove(self._opened(), names, expire))
+
+    async def aremove(self, names: Sequence[str], *, expire: bool = False) -> None:
+        """See remove."""
+        if names:
+            await self._arun(self._remove(self._opened(), names, expire))
+
+    def touch(self, name: str, life: float, keep: float) -> bool:
+        """Give an entry new times, in two round trips; whether it was there. Raises TierError."""
+        return self._run(self._touch(self._opened(), name, life, keep))
+
+    async def atouch(self, name: str, life: float, keep: float) -> bool:
+        """See touch."""
+        return await self._arun(self._touch(self._opened(), name, life, keep))
+
+    def invalidate(self, tags: Sequence[str]) -> int:
+        """End the lives of all older entries with one of these tags; the new epoch. Raises TierError."""
+        return self._run(self._invalidate(self._opened(), tags))
+
+    async def ainvalidate(self, tags: Sequence[str]) -> int:
+        """See invalidate."""
+        return await self._arun(self._invalidate(self._opened(), tags))
+
+
+_NOTHING: Final = Found(None, None)
+
+
+def _call(script: Script, keys: Sequence[str], *arguments: str | bytes | float) -> Command:
+    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+
+
+def _is_unknown_script(reply: Any) -> bool:
+    return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
+
+
+def _milliseconds(keep: float) -> int:
+    """Return a time to keep as the server counts it, 0 for ever."""
+    return 0 if keep > _FOREVER else max(1, math.ceil(keep * 1000))
+
+
+class _Connector:
+    """Makes a tier's connections."""
+
+    __slots__ = ("_clock", "_endpoint", "_timeout")
+
+    def __init__(self, endpoint: Endpoint, clock: ServerTime, timeout: float) -> None:
+        self._endpoint, self._clock, self._timeout = endpoint, clock, timeout
+
+    def link(self, deadline: float) -> Link:
+        """Return one for a thread."""
+        return self._endpoint.connect(self._clock, deadline, self._timeout)
+
+    async def async_link(self) -> AsyncLink:
+        """Return one for the running event loop."""
+        return await self._endpoint.aconnect(self._clock)
+
+    def stream(self) -> Link:
+        """Return one over which the server may speak unasked."""
+        return self._endpoint.connect(self._clock, time.monotonic() + self._timeout, self._timeout, pushes=True)
+
+
+def _after_fork() -> None:
+    for tier in list(_tiers):
+        tier._after_fork()  # noqa: SLF001 - this module's own
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,151 @@
+"""What the server does in one step: scripts in Lua, each O(1) a name or tag.
+
+The state of a namespace is one string, "epoch cleared floor who". `epoch` counts invalidations; an entry that is older
+than `cleared` is dead, and so is one with tags that is older than `floor`; `who` cleared last. Beside it is the hash of
+the epochs in which tags were invalidated, stamped with the floor: a tag that is not in it was not invalidated since.
+
+The server may lose either, by FLUSHALL or eviction. Without the state, epochs begin anew at the server's time in
+microseconds, which is more than it can have counted: all that was there before is dead. Without the hash, or when that
+grows beyond `MOST_TAGS`, the floor is raised to the present epoch: all older entries with tags are dead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+__all__ = ["EXPIRE", "FILL", "FLOOR_FIELD", "INVALIDATE", "STATE", "TAG_FIELD", "Script", "State"]
+
+MOST_TAGS: Final = 100_000
+TAG_FIELD: Final = "tag:"  # before a tag in the hash, where "floor" is the stamp
+FLOOR_FIELD: Final = "floor"
+
+
+class Script(NamedTuple):
+    """A script and the name that the server has for it."""
+
+    source: str
+    sha: str
+
+
+class State(NamedTuple):
+    """The state of a namespace."""
+
+    epoch: int
+    cleared: int
+    floor: int
+    who: str
+
+    @classmethod
+    def parse(cls, text: bytes | None) -> State | None:
+        """Return the state, or None if this is not one."""
+        try:
+            epoch, cleared, floor, who = (text or b"").decode("ascii").split()
+            return cls(int(epoch), int(cleared), int(floor), who)
+        except ValueError:
+            return None
+
+
+def _script(source: str) -> Script:
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+# KEYS: state, tags. All numbers stay below 2^53, where Lua's are exact.
+_STATE: Final = """
+local epoch, cleared, floor, who
+local known = redis.call('GET', KEYS[1])
+if known then
+    epoch, cleared, floor, who = string.match(known, '^(%d+) (%d+) (%d+) (%S+)$')
+end
+if epoch then
+    epoch, cleared, floor = tonumber(epoch), tonumber(cleared), tonumber(floor)
+else
+    local time = redis.call('TIME')
+    epoch = time[1] * 1000000 + time[2]
+    cleared, floor, who = epoch, -1, '-'
+end
+local function text(number)
+    return string.format('%.0f', number)
+end
+local function forget()
+    floor = epoch
+    redis.call('DEL', KEYS[2])
+    redis.call('HSET', KEYS[2], 'floor', text(floor))
+end
+local function finish()
+    local state = text(epoch) .. ' ' .. text(cleared) .. ' ' .. text(floor) .. ' ' .. who
+    if state ~= known then
+        redis.call('SET', KEYS[1], state)
+    end
+    return state
+end
+"""
+
+# Returns the state, made or mended if need be.
+STATE: Final = _script(
+    _STATE
+    + """
+if redis.call('HGET', KEYS[2], 'floor') ~= text(floor) then
+    forget()
+end
+return finish()
+"""
+)
+
+# KEYS: state, tags, bells. ARGV: who, whether everything is invalidated (1 or 0), milliseconds that bells ring,
+# channel and message ('' for none; the epoch is put behind it), tags. Returns the state.
+INVALIDATE: Final = _script(
+    _STATE
+    + f"""
+epoch = epoch + 1
+if ARGV[2] == '1' then
+    cleared, who = epoch, ARGV[1]
+    forget()
+elseif redis.call('HGET', KEYS[2], 'floor') ~= text(floor) or redis.call('HLEN', KEYS[2]) > {MOST_TAGS} then
+    forget()
+end
+for i = 6, #ARGV do
+    redis.call('HSET', KEYS[2], '{TAG_FIELD}' .. ARGV[i], text(epoch))
+end
+for i = 3, #KEYS do
+    redis.call('SET', KEYS[i], text(epoch) .. ' ' .. ARGV[1], 'PX', ARGV[3])
+end
+if ARGV[4] ~= '' then
+    redis.call('PUBLISH', ARGV[4], ARGV[5] .. text(epoch))
+end
+return finish()
+"""
+)
+
+# KEYS: entry, lease. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and message ('' for none).
+# Returns whether the fence held.
+FILL: Final = _script("""
+local there = redis.call('GETRANGE', KEYS[1], 0, 15)
+if there == '' then
+    there = redis.call('GET', KEYS[2])
+end
+if there ~= ARGV[1] then
+    return 0
+end
+if ARGV[3] == '0' then
+    redis.call('SET', KEYS[1], ARGV[2])
+else
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+redis.call('DEL', KEYS[2])
+if ARGV[4] ~= '' then
+    redis.call('PUBLISH', ARGV[4], ARGV[5])
+end
+return 1
+""")
+
+# KEYS: entry, lease. ARGV: how an entry begins, where its kind is, the bytes that end its life. What is no entry is
+# dropped.
+EXPIRE: Final = _script("""
+redis.call('DEL', KEYS[2])
+if redis.call('STRLEN', KEYS[1]) <= 16 or redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
+    return redis.call('DEL', KEYS[1])
+end
+redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3])
+return 1
+""")

@@ -1,0 +1,423 @@
+"""The stream of changes that other processes make on a server: one connection, and one thread that listens to it.
+
+What comes by itself over that connection (RESP3):
+
+- ``tracking``: the server names every key of the namespace that anybody has changed, or that has expired or was evicted
+  (CLIENT TRACKING in broadcasting mode, which costs the server nothing a key). Names alone say too little, so the
+  thread asks over the same connection: for the fence of an entry that this process has written itself lately, to tell
+  own changes from others'; for the bell of a tag and for the state of the namespace, to tell epochs and who it was.
+- ``pubsub``: what processes publish after their changes. It knows nothing of expiry, eviction, FLUSHALL and foreign
+  clients, and is for servers that do not let clients track. All processes of a cache must use the same of the two.
+
+**What alive means.** Replies and pushes of a connection come in one order. Every `heartbeat` seconds the thread asks
+the time twice, the second time when it has the first answer. When it has the second one, all that was changed before
+the first was asked for has come: the server announces changes at the end of the turn of its event loop in which it
+makes them, at the latest before the next turn, in which it answers the second. If questions about such changes are open
+still, the report waits for their answers. Nothing is believed before the server confirms that it tracks: then the
+listener is told first that changes may have been missed, then that it is alive.
+
+A server that does not answer for twice as long as a heartbeat or an operation may take, or whose connection ends, is
+lost. The thread tries again after a pause that doubles up to seconds, shortened by a random part. It ends when it is
+told to, or when nobody else holds the listener.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+import hiredis
+
+from hotset.errors import TierError, TierTimeout, TierUnavailable
+from hotset.tiers.contract import CLEAR
+from hotset.tiers.links import packed, take_time
+from hotset.tiers.scripts import STATE, TAG_FIELD, State
+from hotset.wire import PREFIX_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hotset.tiers.contract import Listener
+    from hotset.tiers.keys import Keys
+    from hotset.tiers.links import Command, Link
+    from hotset.tiers.servertime import ServerTime
+
+__all__ = ["BELL_MS", "OwnVersions", "Stream", "StreamMode", "names_message", "tags_message"]
+
+StreamMode = Literal["tracking", "pubsub"]
+
+# How long a bell can be looked at after it rang: longer than a stream that is not lost lags behind.
+BELL_MS: Final = 30_000
+_VERSION: Final = slice(PREFIX_BYTES - 12, PREFIX_BYTES)
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 2.0
+# The thread looks this often whether it is to end.
+_GLANCE: Final = 0.25
+# Versions that are remembered, at least: more than are written until their changes have been told.
+_RECENT: Final = 4096
+# Bells that are remembered; when it is more, all are forgotten, and some invalidations may be told twice.
+_MOST_BELLS: Final = 10_000
+
+_log: Final = logging.getLogger(__name__)
+
+
+def names_message(sender: str, names: Iterable[str]) -> str:
+    """Return what is published of changed names."""
+    return f"{sender} names {json.dumps(list(names))}"
+
+
+def tags_message(sender: str, tags: Iterable[str]) -> str:
+    """Return what is published of invalidated tags; the server puts the epoch behind it."""
+    return f"{sender} tags {json.dumps(list(tags))} "
+
+
+class OwnVersions:
+    """The versions that this process has written lately. May be used by several threads at once; O(1)."""
+
+    __slots__ = ("_before", "_now")
+
+    def __init__(self) -> None:
+        self._now: set[bytes] = set()
+        self._before: set[bytes] = set()
+
+    def add(self, version: bytes) -> None:
+        """Remember a version, before it is written."""
+        self._now.add(version)
+        if len(self._now) > _RECENT:
+            self._before, self._now = self._now, set()
+
+    def __contains__(self, version: bytes) -> bool:
+        return version in self._now or version in self._before
+
+
+class _Question(NamedTuple):
+    """Something asked, in the order of the answers; or, without `answer`, a report that waits for those before it."""
+
+    asked: float
+    answer: Callable[[Any], None] | None
+
+
+class Stream:
+    """Tells a listener what others change.
+
+    `connect` makes the connection; own changes are known by their versions, and invalidations by who the `sender` is.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Link],
+        keys: Keys,
+        clock: ServerTime,
+        listener: Listener,
+        own: OwnVersions,
+        *,
+        mode: StreamMode,
+        sender: str,
+        heartbeat: float,
+        patience: float,
+    ) -> None:
+        self._connect = connect
+        self._keys = keys
+        self._clock = clock
+        self._own = own
+        self._mode = mode
+        self._sender = sender
+        self._heartbeat = heartbeat
+        self._patience = 2 * max(heartbeat, patience)
+        # A cache that is dropped without being closed must not be kept alive by its thread.
+        try:
+            self._listener: Callable[[], Listener | None] = weakref.ref(listener)
+        except TypeError:
+            self._listener = lambda: listener
+        # Guards _thread; nothing that waits is done under it.
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ending = threading.Event()
+        self._link: Link | None = None
+        self.running = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew, as a connection does."""
+        self._questions: deque[_Question] = deque()
+        self._unsent: list[Command] = []
+        self._state: State | None = None
+        self._begun_at = 0  # the epoch
+        self._role: Any = None
+        self._bells: dict[str, int] = {}
+        self._next_beat = 0.0
+
+    def start(self) -> None:
+        """Have a thread listen, if none does."""
+        with self._lock:
+            if self.running or self._ending.is_set():
+                return
+            self.running = True
+            self._thread = threading.Thread(target=self._run, name="hotset-stream", daemon=True)
+            self._thread.start()
+
+    def stop(self, wait: float = 1.0) -> None:
+        """End the thread, waiting for it for so many seconds at most."""
+        self._ending.set()
+        link = self._link
+        if link is not None:
+            link.interrupt()
+        with self._lock:
+            thread = self._thread
+        if wait and thread is not None and thread is not threading.current_thread():
+            thread.join(wait)
+
+    def after_fork(self, sender: str) -> None:
+        """Have no thread, in a child that signs by itself; `start` makes one."""
+        self._sender = sender
+        self._lock = threading.Lock()
+        self._ending = threading.Event()
+        self._thread = None
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+        self.running = False
+        self._forget()
+
+    # The thread
+
+    def _run(self) -> None:
+        pause = _FIRST_PAUSE
+        while not self._ending.is_set() and self._listener() is not None:
+            self._forget()
+            alive = False
+            try:
+                link = self._link = self._connect()
+                try:
+                    self._establish(link)
+                    alive, pause = True, _FIRST_PAUSE
+                    while not self._ending.is_set() and self._listener() is not None:
+                        self._turn(link, _GLANCE)
+                finally:
+                    link.close()
+            except TierError as error:
+                _log.debug("the stream of changes of %s is lost: %s", self._keys.state, error)
+            except Exception:  # noqa: BLE001 - a listener's fault must not end the thread
+                _log.exception("the stream of changes of %s failed", self._keys.state)
+            listener = self._listener()
+            if alive and listener is not None:
+                listener.lost()
+            del listener
+            self._ending.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads processes over time
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _establish(self, link: Link) -> None:
+        """Have changes announced, learn the state, and report."""
+        begun = time.monotonic()
+        if self._mode == "tracking":
+            prefixes = [word for prefix in self._keys.tracked for word in ("PREFIX", prefix)]
+            self._ask(("CLIENT", "TRACKING", "ON", "BCAST", *prefixes), _expect)
+        else:
+            self._unsent.append(("SUBSCRIBE", self._keys.channel))  # answered by a push
+        self._ask(("ROLE",), self._take_role)
+        known: list[State] = []
+        self._ask_state(known.append)
+        while not known and not self._ending.is_set():
+            self._turn(link, _GLANCE)
+        if not known:
+            return
+        self._state = known[0]
+        self._begun_at = known[0].epoch
+        listener = self._listener()
+        if listener is not None:
+            listener.lost()
+            listener.alive(begun)
+
+    def _turn(self, link: Link, wait: float) -> None:
+        """Send what is to be sent, and take what has come."""
+        now = time.monotonic()
+        if self._state is not None and now >= self._next_beat:
+            self._next_beat = now + self._heartbeat
+            self._beat(now)
+        self._flush(link)
+        received = link.receive(wait if self._state is None else min(wait, self._next_beat - now))
+        if not received and self._questions and time.monotonic() - self._questions[0].asked > self._patience:
+            raise TierTimeout("no heartbeat")
+        names: list[str] = []
+        for said in received:
+            if isinstance(said, hiredis.PushNotification):
+                self._take_push(said, names)
+                continue
+            if not self._questions:
+                raise TierUnavailable("the server gave an answer to no question")
+            # An answer may be what a report waits for, which must not come before what was pushed before it.
+            self._tell_changed(names)
+            names = []
+            question = self._questions.popleft()
+            if question.answer is not None:
+                question.answer(said)
+            self._report()
+        self._tell_changed(names)
+        self._flush(link)
+
+    def _flush(self, link: Link) -> None:
+        if self._unsent:
+            commands, self._unsent = self._unsent, []
+            link.send(packed(commands))
+
+    def _ask(self, command: Command, answer: Callable[[Any], None]) -> None:
+        self._unsent.append(command)
+        self._questions.append(_Question(time.monotonic(), answer))
+
+    def _beat(self, now: float) -> None:
+        """Ask the time twice, then report as alive."""
+
+        def first(reply: Any) -> None:
+            take_time(self._clock, now, reply)
+            if self._mode == "pubsub":  # nobody tells that the state is lost
+                self._ask(("GET", self._keys.state), self._take_state)
+            self._ask(("ROLE",), self._take_role)
+            self._ask(("TIME",), second)
+
+        def second(reply: Any) -> None:
+            _expect(reply)
+            # What came before this answer may have raised questions that were asked after it.
+            self._questions.append(_Question(now, None))
+
+        self._ask(("TIME",), first)
+
+    def _take_role(self, reply: Any) -> None:
+        """See to it that the server is no replica suddenly, which would know of changes only later."""
+        role = reply[0] if isinstance(reply, list) else None  # it may be forbidden to ask
+        if self._role is None:
+            self._role = role
+        elif role != self._role:
+            raise TierUnavailable("the server was demoted")
+
+    def _report(self) -> None:
+        """Report as alive, as far as nothing before it is open."""
+        while self._questions and self._questions[0].answer is None:
+            since = self._questions.popleft().asked
+            listener = self._listener()
+            if listener is not None:
+                listener.alive(since)
+
+    # What comes
+
+    def _take_push(self, push: list[Any], names: list[str]) -> None:
+        """Take what the server says by itself; names that have changed are added to `names`."""
+        kind = bytes(push[0])
+        if kind == b"invalidate":
+            if push[1] is None:  # FLUSHALL, FLUSHDB
+                self._ask_state(self._take_new_state)
+                return
+            for key in push[1]:
+                what, name = self._keys.meaning(key)
+                if what == "entry":
+                    names.append(name)
+                elif what == "bell":
+                    self._ask(("GET", key), lambda reply, tag=name: self._take_bell(tag, reply))  # type: ignore[misc]
+                elif what == "state":
+                    self._ask(("GET", key), self._take_state)
+        elif kind == b"message":
+            self._take_message(bytes(push[2]), names)
+
+    def _take_message(self, message: bytes, names: list[str]) -> None:
+        """Take what another process has published."""
+        try:
+            sender, kind, rest = message.decode("utf-8", "surrogatepass").split(" ", 2)
+            if sender == self._sender:
+                return
+            if kind == "names":
+                names.extend(map(str, json.loads(rest)))
+            elif kind == "tags":
+                text, _, epoch = rest.rpartition(" ")
+                tags = [str(tag) for tag in json.loads(text)]
+                if CLEAR in tags and self._state is not None:
+                    self._state = self._state._replace(cleared=int(epoch))
+                self._tell_invalidated(tags, int(epoch))
+        except (ValueError, TypeError):
+            _log.warning("a message on %s is not understood: %r", self._keys.channel, message[:80])
+
+    def _tell_changed(self, names: list[str]) -> None:
+        """Tell of names, but of those that this process wrote only when it is known that another one did after it."""
+        listener = self._listener() if names else None
+        if listener is None:
+            return
+        others = []
+        for name in names:
+            if listener.own_version(name) is None:
+                others.append(name)
+            else:
+                command: Command = ("GETRANGE", self._keys.entry(name), 0, PREFIX_BYTES - 1)
+                self._ask(command, lambda reply, name=name: self._take_fence(name, reply))  # type: ignore[misc]
+        if others:
+            listener.changed(others)
+
+    def _take_fence(self, name: str, reply: Any) -> None:
+        listener = self._listener()
+        # Not only the last one: an older one of its own is there until the next is.
+        if listener is not None and not (isinstance(reply, bytes) and reply[_VERSION] in self._own):
+            listener.changed([name])
+
+    def _take_bell(self, tag: str, reply: Any) -> None:
+        """Learn why a bell was changed."""
+        if reply is None:
+            # By time, if it is known; or gone before it was looked at.
+            if self._bells.pop(tag, None) is None:
+                self._ask(("HGET", self._keys.tags, TAG_FIELD + tag), lambda reply: self._take_tag(tag, reply))
+            return
+        try:
+            epoch, who = reply.decode("ascii").split()
+            rung = int(epoch)
+        except (AttributeError, ValueError):
+            return  # nothing that a client of this kind writes
+        if self._bells.get(tag) == rung:
+            return
+        if len(self._bells) >= _MOST_BELLS:
+            self._bells.clear()
+        self._bells[tag] = rung
+        if who != self._sender:
+            self._tell_invalidated([tag], rung)
+
+    def _take_tag(self, tag: str, reply: Any) -> None:
+        """Learn when a tag was invalidated; before this connection began is no news."""
+        if isinstance(reply, bytes) and reply.isdigit() and int(reply) > self._begun_at:
+            self._tell_invalidated([tag], int(reply))
+
+    def _tell_invalidated(self, tags: list[str], epoch: int) -> None:
+        listener = self._listener()
+        if listener is not None:
+            listener.invalidated(tags, epoch)
+
+    # The state of the namespace
+
+    def _ask_state(self, learn: Callable[[State], None]) -> None:
+        """Learn the state, which is made if it is not there."""
+
+        def answer(reply: Any) -> None:
+            state = State.parse(reply) if isinstance(reply, bytes) else None
+            if state is None:
+                raise TierUnavailable(f"the state of a namespace cannot be had: {reply!r}")
+            learn(state)
+
+        self._ask(("EVAL", STATE.source, 2, self._keys.state, self._keys.tags), answer)
+
+    def _take_state(self, reply: Any) -> None:
+        state = State.parse(reply) if isinstance(reply, bytes) else None
+        if state is None:
+            self._ask_state(self._take_new_state)
+        else:
+            self._take_new_state(state)
+
+    def _take_new_state(self, state: State) -> None:
+        before, self._state = self._state, state
+        if before is not None and state.cleared != before.cleared and state.who != self._sender:
+            self._tell_invalidated([CLEAR], state.cleared)
+
+
+def _expect(reply: Any) -> None:
+    """Raise TierUnavailable if this is an error reply."""
+    if isinstance(reply, Exception):
+        raise TierUnavailable(f"the server does not serve a stream of changes: {reply}")
