@@ -49,7 +49,10 @@ def test_an_example_runs(name, server, request):
         assert module.main() == EXPECTED[name]
     else:
         with request.getfixturevalue("valkey_server")() as valkey:
-            assert module.main(valkey.url) == EXPECTED[name]
+            *seen, queries = module.main(valkey.url)
+        *expected, fewest = EXPECTED[name]
+        assert seen == expected
+        assert queries >= fewest  # a machine so busy that the server misses its time costs queries, and nothing else
 
 
 @pytest.fixture
