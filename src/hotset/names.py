@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, TypeAlias
 
-__all__ = ["Key", "key_of", "name_of"]
+__all__ = ["Key", "is_name", "key_of", "name_of"]
 
 Key: TypeAlias = "str | int | bytes | tuple[Key, ...]"
 
@@ -50,3 +50,12 @@ def key_of(name: str) -> Any:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name!r} is no name of a key") from error
     raise ValueError(f"{name!r} is no name of a key")
+
+
+def is_name(name: str) -> bool:
+    """Whether this is the name of a key."""
+    try:
+        key_of(name)
+    except ValueError:
+        return False
+    return True

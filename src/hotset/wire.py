@@ -265,7 +265,7 @@ class Wire:
         body: bytes | memoryview | None = None
         size = len(data)
         if _EXTRA_AT <= size <= self._plain_bytes:
-            # What nearly every entry is, by the same checks as below, at half the cost. What is wrong, they say.
+            # What nearly every entry is: the checks of _open in one go. What is wrong, if anything is, _open says.
             head: _Head = _WHOLE.unpack_from(data)
             (
                 signature,

@@ -223,7 +223,7 @@ class Machine(RuleBasedStateMachine):
         try:
             operation()
         except ValueError as error:
-            assert str(error) == "value too large"  # noqa: PT017
+            assert str(error) == "value too large"
         else:
             raise AssertionError("a value that does not fit must be refused")
 

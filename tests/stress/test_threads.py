@@ -102,7 +102,7 @@ def walk(cache):
         for key, value in cache.items():
             check(key, value)
     except RuntimeError as error:
-        assert "changed" in str(error)  # noqa: PT017
+        assert "changed" in str(error)
 
 
 def test_no_update_is_lost(make, policy_class, seed):

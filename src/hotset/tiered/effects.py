@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from hotset.errors import LoadError
+
 if TYPE_CHECKING:
     from hotset.tiered.flights import Flight
     from hotset.tiered.level import Level
@@ -75,7 +77,14 @@ class Load:
     async def wait(self, shell: Shell) -> Any:
         """See Effect."""
         async with shell.budget.ahold(shell.budget_wait):
-            return await shell.acall(self.function, *self.arguments)
+            try:
+                return await shell.acall(self.function, *self.arguments)
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody has cancelled this task: as a cancellation, it would have others load in its place for ever.
+                raise LoadError(f"{self.function!r} has raised CancelledError, but was not cancelled") from error
 
 
 class LoadEach:

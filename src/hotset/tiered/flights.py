@@ -391,16 +391,23 @@ class Scope:
 class Scopes:
     """The scopes of several flights that one caller leads and loads together; see `Flight.scope`."""
 
-    __slots__ = ("_flights", "_token")
+    __slots__ = ("_apart", "_flights", "_token")
 
-    def __init__(self, flights: Iterable[Flight[Any]]) -> None:
+    def __init__(self, flights: Iterable[Flight[Any]], *, apart: bool = False) -> None:
         self._flights = [(flight, flight._lead) for flight in flights]
+        self._apart = apart
+
+    def give_up(self) -> None:
+        """Abandon the flights if the statement was not entered and will not be; see `Scope.give_up`."""
+        for flight, lead in self._flights:
+            flight._abandon(lead)
 
     def __enter__(self) -> None:
         thread = threading.get_ident()
         for flight, _ in self._flights:
             flight._load.thread = thread
-        self._token = _scopes.set((*_present(), *(flight._load for flight, _ in self._flights)))
+        loads = tuple(flight._load for flight, _ in self._flights)
+        self._token = _scopes.set(loads if self._apart else (*_present(), *loads))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

