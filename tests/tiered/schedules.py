@@ -630,11 +630,10 @@ class Schedule:
             return
         if number < own:
             self.fail("a", f"{task.name} gives {key} = {number} after {own} in the same cache")
-        # What is kept is served if the origin fails, and for a while after that, but for nothing else.
-        excused = self.config.keep and (self.config.load_failures or self.config.timeouts)
+        excused = self.may_serve_stale
         if number < own_soft and not excused:
             self.fail("a", f"{task.name} gives {key} = {number} after {own_soft} in the same cache")
-        # Whoever joins a load gets what it brings, also of before another process's change, unless that was announced.
+        # Whoever joins a load gets what it brings, be it of before a change that was not announced.
         joined = task.joined.get(key, CLOCK.now)
         inboxes = set(task.cache.inboxes)
         told = [one.number for one in told if one.returned < joined or inboxes <= one.announced]
@@ -644,6 +643,11 @@ class Schedule:
             self.fail("b", f"{task.name} gives {key} = {number} after it was told of {told}")
         if number < late and not excused:
             self.fail("b", f"{task.name} gives {key} = {number} more than max_staleness after {late}")
+
+    @property
+    def may_serve_stale(self):
+        """Whether the origin fails: then, and for a while after, what is kept is served, but for no other reason."""
+        return bool(self.config.keep and (self.config.load_failures or self.config.timeouts))
 
     def check_shared(self):
         """No shared level has anything live that is older than a clean promise."""
@@ -738,7 +742,9 @@ class Schedule:
                 if record is None or record.deadline <= CLOCK.now or not cache.logic._trusted(record, CLOCK.now):
                     continue
                 number = number_of(record)
-                if number >= wanted and not self.config.racing:
+                # Of what was expired only, the value of before is kept for when the origin fails.
+                firm = max((one.number for one in self.promises[key] if not one.soft), default=0)
+                if number >= (firm if self.may_serve_stale else wanted) and not self.config.racing:
                     continue
                 if number == newest or (first is not None and first.version == record.version):
                     continue

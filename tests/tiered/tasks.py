@@ -52,7 +52,7 @@ class Task:
 
     def has_asked(self, operation):
         """Whether this operation of a level is done and its answer on its way."""
-        return self.reply is not None and getattr(self.effect, "operation", None) == operation
+        return self.reply is not None and isinstance(self.effect, Ask) and self.effect.operation == operation
 
     def step(self):
         """Begin, do the effect, or take in its result."""

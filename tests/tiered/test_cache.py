@@ -711,7 +711,7 @@ class TestTwoLevels:
 
     def test_life_in_memory_never_exceeds_that_below(self, make_two, own_proxy):
         """Also when the wire is slow: what counts is what was left when it was read, and what was given at first."""
-        own_proxy.delay(0.1)
+        own_proxy.delay(0.04)
         one = make_two(Origin(), url=own_proxy.url, ttl=60, jitter=0)
         other = make_two(Origin(), url=own_proxy.url, ttl="2h", name=one.name)
         one.get("loaded")

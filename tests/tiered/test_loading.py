@@ -303,16 +303,16 @@ class TestAhead:
 
     def test_a_failed_refresh_leaves_the_old_value_for_the_rest_of_its_life(self, build):
         origin = Origin({"a": 1})
-        cache = build([MemoryTier(10)], origin, ttl=1.0, jitter=0, refresh_ahead=0.2)
+        cache = build([MemoryTier(10)], origin, ttl=0.6, jitter=0, refresh_ahead=0.2)
         assert cache.get("a") == 1
         origin.failure = OSError("the origin is away")
-        time.sleep(0.25)
+        time.sleep(0.15)
         for _ in range(20):
             assert cache.get("a") == 1
             time.sleep(0.01)
         assert len(origin.calls) == 2
         eventually(lambda: cache.stats().load_failures == 1)
-        time.sleep(0.8)
+        time.sleep(0.4)
         with pytest.raises(OSError, match="away"):
             cache.get("a")
 
@@ -507,7 +507,7 @@ class TestInTime:
         assert len(origin.calls) == 2
 
     def test_soft_is_for_what_is_kept_only(self, make):
-        cache = make(Origin(delay=0.3), keep=60, soft_timeout=0.01)
+        cache = make(Origin(delay=0.1), keep=60, soft_timeout=0.01)
         assert cache.get("a") == "of a"
         assert cache.get_many("b") == {"b": "of b"}
 
@@ -565,7 +565,7 @@ class TestInTime:
         assert cache.get("a") == "of a"
 
     def test_for_one_call(self, make):
-        origin = Origin(delay=0.3)
+        origin = Origin(delay=0.15)
         cache = make(origin)
         with pytest.raises(LoadTimeout):
             cache.get("a", hard_timeout=0.02)

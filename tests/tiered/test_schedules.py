@@ -135,6 +135,7 @@ def a_touch_comes_after_an_expiry_that_began_later():
     toucher = schedule.do(0, "touch", until="touch")
     schedule.do(0, "expire")
     schedule.finish(toucher)
+    schedule.do(0, "get")
     return schedule
 
 
@@ -436,6 +437,25 @@ def test_the_checker_finds_what_is_broken(mutant, kinds, changes, monkeypatch):
             assert f"seed {seed}" in str(violation)
             return
     pytest.fail("no schedule has shown it")
+
+
+# What is so rare that it takes a certain order.
+RARE = [
+    (own_fills_break_no_fences, an_older_read_ends_after_a_load_of_ones_own),
+    (nothing_pending_is_hidden_above, a_level_is_refilled_from_one_that_has_missed_a_removal),
+    (nothing_is_replayed_above, a_level_is_refilled_from_one_that_has_missed_a_removal),
+    (refusals_leave_memory_alone, a_promotion_is_refused_and_memory_has_what_was_before),
+    (loads_of_others_changes_are_not_detached, a_load_is_joined_after_it_was_overtaken),
+    (writes_are_put_over_anything, a_write_is_overtaken_by_a_removal),
+    (touch_revives, a_touch_comes_after_an_expiry_that_began_later),
+]
+
+
+@pytest.mark.parametrize(("mutant", "order"), RARE, ids=[mutant.__name__ for mutant, _ in RARE])
+def test_the_checker_finds_what_is_rarely_seen(mutant, order, monkeypatch):
+    mutant(monkeypatch)
+    with virtual_time(), pytest.raises(Violation, match=r"^\([abd]\)"):
+        order().drain()
 
 
 def test_a_configuration_says_how_to_run_it_again():

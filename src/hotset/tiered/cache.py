@@ -7,7 +7,6 @@ import inspect
 import math
 import threading
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from hotset._engine import Fresh, Memo
@@ -15,7 +14,7 @@ from hotset.durations import seconds
 from hotset.forks import tell_child
 from hotset.tiered.breaker import Breaker
 from hotset.tiered.budget import Budget
-from hotset.tiered.flow import ABSENT, MISSING, Loaded, Logic, one_by
+from hotset.tiered.flow import ABSENT, MISSING, Loaded, Logic, checked_tags, one_by
 from hotset.tiered.latency import Latency
 from hotset.tiered.level import Level
 from hotset.tiered.options import Options
@@ -26,7 +25,7 @@ from hotset.tiers.contract import CLEAR, Tier
 from hotset.tiers.memory import MemoryTier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -211,19 +210,21 @@ class TieredCache(Generic[K, V]):
 
     def set(self, key: K, value: V, *, tags: Sequence[str] = (), **options: Any) -> None:
         """Store a value in all levels, after `save` has stored it at the origin if there is one."""
-        self._shell.drive(self._logic.write({key: value}, self._options(options), _tags(tags), self._save))
+        self._shell.drive(self._logic.write({key: value}, self._options(options), checked_tags(tags), self._save))
 
     async def aset(self, key: K, value: V, *, tags: Sequence[str] = (), **options: Any) -> None:
         """See set."""
-        await self._shell.adrive(self._logic.write({key: value}, self._options(options), _tags(tags), self._save))
+        flow = self._logic.write({key: value}, self._options(options), checked_tags(tags), self._save)
+        await self._shell.adrive(flow)
 
     def set_many(self, values: Mapping[K, V], *, tags: Sequence[str] = (), **options: Any) -> None:
         """Store several values, in one round trip a level."""
-        self._shell.drive(self._logic.write(dict(values), self._options(options), _tags(tags), self._save))
+        self._shell.drive(self._logic.write(dict(values), self._options(options), checked_tags(tags), self._save))
 
     async def aset_many(self, values: Mapping[K, V], *, tags: Sequence[str] = (), **options: Any) -> None:
         """See set_many."""
-        await self._shell.adrive(self._logic.write(dict(values), self._options(options), _tags(tags), self._save))
+        flow = self._logic.write(dict(values), self._options(options), checked_tags(tags), self._save)
+        await self._shell.adrive(flow)
 
     def delete(self, key: K) -> None:
         """Remove a key from all levels, after `delete` has removed it from the origin if there is one."""
@@ -240,12 +241,12 @@ class TieredCache(Generic[K, V]):
         at shared levels at once and in their memories within `max_staleness`. O(1) a key or tag. With `expire` the
         values are kept for fail-safe.
         """
-        for flow in self._invalidations(keys, _tags(tags), expire=expire):
+        for flow in self._invalidations(keys, checked_tags(tags), expire=expire):
             self._shell.drive(flow)
 
     async def ainvalidate(self, *keys: K, tags: Sequence[str] = (), expire: bool = False) -> None:
         """See invalidate."""
-        for flow in self._invalidations(keys, _tags(tags), expire=expire):
+        for flow in self._invalidations(keys, checked_tags(tags), expire=expire):
             await self._shell.adrive(flow)
 
     def _invalidations(self, keys: Sequence[K], tags: tuple[str, ...], *, expire: bool) -> list[Flow]:
@@ -314,7 +315,7 @@ class TieredCache(Generic[K, V]):
         """
         if not isinstance(key, str) and not callable(key):
             raise TypeError(f"key must be a template or callable, got {key!r}")
-        templates = _tags(tags)
+        templates = checked_tags(tags)
         chosen = self.options.with_(options)
 
         def decorate(function: _F) -> _F:
@@ -533,16 +534,6 @@ def _callable(load: Any) -> Callable[[Any], Any]:
     if not callable(load):
         raise TypeError(f"load must be callable, got {load!r}")
     return cast("Callable[[Any], Any]", load)
-
-
-def _tags(tags: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(tags, str) or not isinstance(tags, Iterable):
-        raise TypeError(f"tags must be a sequence of str, got {tags!r}")
-    tags = tuple(tags)
-    for tag in tags:
-        if type(tag) is not str or not tag or tag == CLEAR:
-            raise ValueError(f"a tag must be a str that is not empty and not {CLEAR!r}, got {tag!r}")
-    return tags
 
 
 def _tagged(call: Callable[[], Any], tags: tuple[str, ...], function: Callable[..., Any]) -> Callable[[Any], Any]:

@@ -22,6 +22,7 @@ import random
 import secrets
 import socket
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -35,7 +36,7 @@ from hotset.tiered.stats import Explanation, LevelView
 from hotset.tiers.contract import CLEAR, Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.flights import Flight, Scope
@@ -78,10 +79,20 @@ class Loaded:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if isinstance(self.tags, str):
-            raise TypeError(f"tags must be a sequence of str, got {self.tags!r}")
+        object.__setattr__(self, "tags", checked_tags(self.tags))
         if self.ttl is not None and (isinstance(self.ttl, bool) or not isinstance(self.ttl, (int, float))):
             raise TypeError(f"ttl must be seconds or None, got {self.ttl!r}")
+
+
+def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return tags as a tuple. Raises TypeError, ValueError for what cannot be one."""
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise TypeError(f"tags must be a sequence of str, got {tags!r}")
+    tags = tuple(tags)
+    for tag in tags:
+        if type(tag) is not str or not tag or tag == CLEAR:
+            raise ValueError(f"a tag must be a str that is not empty and not {CLEAR!r}, got {tag!r}")
+    return tags
 
 
 def one_by(load_many: Any) -> Any:
@@ -89,13 +100,20 @@ def one_by(load_many: Any) -> Any:
 
     def load(key: Any) -> Any:
         found = load_many([key])
-        return _picked(found, key) if inspect.isawaitable(found) else found.get(key, ABSENT)
+        return _apicked(found, key) if inspect.isawaitable(found) else _picked(found, key)
 
     return load
 
 
-async def _picked(found: Any, key: Any) -> Any:
-    return (await found).get(key, ABSENT)
+def _picked(found: Any, key: Any) -> Any:
+    """Return what a loader of many has found of one key."""
+    if not isinstance(found, Mapping):
+        raise TypeError(f"load_many must return a dict of the keys that there are, got {found!r}")
+    return found.get(key, ABSENT)
+
+
+async def _apicked(found: Any, key: Any) -> Any:
+    return _picked(await found, key)
 
 
 def _believed(doubts: Doubts | None, name: str, found: Found) -> tuple[Entry | None, Fence]:
@@ -729,7 +747,7 @@ class Logic:
             if together:
                 try:
                     found_values = yield Load(loaders.many, [keys[name] for name in together])
-                    results = {name: found_values.get(keys[name], ABSENT) for name in together}
+                    results = {name: _picked(found_values, keys[name]) for name in together}
                 except BaseException:
                     self.load_failures += len(together)
                     raise

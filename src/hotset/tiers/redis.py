@@ -377,7 +377,7 @@ class RedisTier:
         state = yield from self._learn(keys, values.pop())
         reading = yield from self._found(keys, places, values, state)
         for place, (marker, there) in enumerate(zip(markers, leases, strict=True)):
-            if values[place] is None:
+            if not values[place]:  # an empty string is no entry either, and no fence
                 reading.found[place] = Found(None, marker if there is None else there, taken=there is not None)
         return reading
 
