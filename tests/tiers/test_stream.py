@@ -184,6 +184,7 @@ def test_own_changes_are_not_told(server, listen, eventually, mode):
             found = tier.lease(["a"]).found[0]
             assert tier.fill([("a", entry, found.fence)]) == [True]
     tier.remove(["a"], expire=True)
+    tier.remove(["a"])
     tier.lease(["leased", "too"])
     tier.invalidate(["t"])
     tier.invalidate(["t", CLEAR])
@@ -191,6 +192,45 @@ def test_own_changes_are_not_told(server, listen, eventually, mode):
     heard(eventually, listener)
     assert listener.names == []
     assert listener.tags == []
+
+
+def test_what_goes_after_an_own_removal_is_told(server, listen, eventually):
+    """Whoever removes it: another process, a person without a mark, or time; also if the server can keep no marks."""
+    tier, listener = listen(server.url)
+    other, _ = listen(server.url)
+    listener.written["a"] = b""
+
+    def written_by_another():
+        other.write([("a", fresh(other))])
+        eventually(lambda: listener.names == ["a"])
+        listener.names.clear()
+
+    def by_another():
+        written_by_another()
+        other.remove(["a"])
+
+    def by_hand():
+        found = tier.lease(["a"]).found[0]
+        assert tier.fill([("a", fresh(tier), found.fence)]) == [True]
+        server.command("DEL", KEYS.entry("a"))
+
+    def by_another_without_memory():
+        written_by_another()
+        server.command("CONFIG", "SET", "maxmemory", "1")
+        other.remove(["a"])
+        server.command("CONFIG", "SET", "maxmemory", "0")
+
+    for goes in (by_another, by_hand, by_another_without_memory):
+        tier.write([("a", fresh(tier))])
+        tier.remove(["a"])
+        heard(eventually, listener)
+        assert listener.names == [], goes
+        goes()
+        heard(eventually, listener)
+        eventually(lambda: "a" in listener.names)
+        tier.remove(["a"])
+        heard(eventually, listener)
+        listener.names.clear()
 
 
 def test_a_miss_of_others_is_not_told(server, listen, eventually):
@@ -368,13 +408,13 @@ def test_a_report_waits_for_what_is_asked_about_changes_before_it(scripted, even
     link.coming.append([TIME])
     eventually(lambda: [b"ROLE"] in link.asked[-2:])
     link.coming.append([pushed(KEYS.entry("own"), KEYS.bell("t")), ROLE, TIME])
-    eventually(lambda: link.asked[-1][0] == b"GETRANGE")
+    eventually(lambda: [words[0] for words in link.asked[-4:]] == [b"GET", b"HGET", b"GETRANGE", b"GET"])
     time.sleep(0.02)
     assert listener.order == []
-    link.coming.append([b"7 somebody"])
+    link.coming.append([b"7 somebody", None])
     eventually(lambda: listener.order)
     assert [what for what, _ in listener.order] == ["invalidated"]
-    link.coming.append([b"something else"])
+    link.coming.append([b"something else", None])
     eventually(lambda: len(listener.order) == 3)
     assert [what for what, _ in listener.order] == ["invalidated", "changed", "alive"]
 

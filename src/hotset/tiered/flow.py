@@ -901,6 +901,8 @@ class Logic:
         self._detach(names, "expired by hand" if expire else "invalidated")
         self._forget(names, expire=expire)
         left = list(reversed(self.below))
+        for name in names:
+            self.own.set(name, b"")
         try:
             while left:
                 level = left[0]

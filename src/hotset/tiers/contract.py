@@ -87,7 +87,7 @@ class Listener(Protocol):
         """Some other client has invalidated these tags, or CLEAR."""
 
     def own_version(self, name: str) -> bytes | None:
-        """Return the version that this process has written last under a name, if that is recent."""
+        """Return the version that this process has written last under a name, if that is recent; b"" if it removed it."""
 
     def alive(self, since: float) -> None:
         """Report that all changes made before `since` (time.monotonic) have been told."""

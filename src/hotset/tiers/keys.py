@@ -5,14 +5,15 @@ key                         what is there                                       
 ==========================  =======================================================  =================
 ``hs:NS:k:NAME``            the entry, as `hotset.wire` writes it                    yes
 ``hs:NS:l{hs:NS:k:NAME}``   the lease of a name that is not there: 16 bytes          no
+``hs:NS:r{hs:NS:k:NAME}``   for seconds: who has removed the name last               no
 ``hs:{NS}:epoch``           "epoch cleared floor who", see `scripts`                 yes
 ``hs:{NS}:tags``            a hash: in which epoch each tag was invalidated last     no
 ``hs:{NS}:bell:TAG``        "epoch who", for seconds: a tag was invalidated          yes
 ==========================  =======================================================  =================
 
-Leases are kept apart from entries, so that a miss is not announced to every process as a change. A lease hashes to
-the slot of its entry, the rest to one slot of the namespace, so scripts have the keys that they need on one node.
-(Only a name that has a closing brace without being a hash tag of its own may have its lease elsewhere.)
+Leases are kept apart from entries, so that a miss is not announced to every process as a change. The mark of a removal
+tells the process that made it that what is announced is its own. Both hash to the slot of their entry, the rest to one slot of the namespace, so scripts have the keys that they need on one node.
+(Only a name that has a closing brace without being a hash tag of its own may have them elsewhere.)
 
 In a namespace, colons, braces and percent signs are written as in URLs: no namespace is the beginning of another one.
 Names and tags are what they are, in UTF-8.
@@ -35,12 +36,13 @@ _QUOTED: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%:{}"})
 class Keys:
     """The keys of one namespace."""
 
-    __slots__ = ("_bell", "_entry", "_lease", "channel", "state", "tags", "tracked")
+    __slots__ = ("_bell", "_entry", "_lease", "_removal", "channel", "state", "tags", "tracked")
 
     def __init__(self, namespace: str) -> None:
         space = namespace.translate(_QUOTED)
         self._entry = f"hs:{space}:k:"
         self._lease = f"hs:{space}:l"
+        self._removal = f"hs:{space}:r"
         self._bell = f"hs:{{{space}}}:bell:"
         self.state = f"hs:{{{space}}}:epoch"
         self.tags = f"hs:{{{space}}}:tags"
@@ -60,9 +62,17 @@ class Keys:
 
     def lease(self, name: str) -> str:
         """Return where the lease of a name is."""
-        if "}" in name:  # it would end the hash tag; if it ends one of the name's own, that is the slot of both
-            return f"{self._lease}:{name}"
-        return f"{self._lease}{{{self._entry}{name}}}"
+        return self._beside(self._lease, name)
+
+    def removal(self, name: str) -> str:
+        """Return where it says who has removed a name."""
+        return self._beside(self._removal, name)
+
+    def _beside(self, prefix: str, name: str) -> str:
+        """Return a key of the entry's slot."""
+        if "}" in name:  # it would end the hash tag; if it ends one of the name's own, that is the slot of all
+            return f"{prefix}:{name}"
+        return f"{prefix}{{{self._entry}{name}}}"
 
     def bell(self, tag: str) -> str:
         """Return what rings when a tag is invalidated."""

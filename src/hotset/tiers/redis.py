@@ -44,11 +44,11 @@ from hotset.tiers.links import (
 )
 from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, STATE, TAG_FIELD, Script, State
 from hotset.tiers.servertime import ServerTime
-from hotset.tiers.stream import BELL_MS, OwnVersions, Stream, names_message, tags_message
+from hotset.tiers.stream import BELL_MS, MARK_MS, OwnVersions, Stream, names_message, tags_message
 from hotset.wire import KIND_AT, PREFIX_BYTES, Wire, ended, fence_of, is_lease, lease_marker
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Container, Generator, Sequence
 
     import redis
 
@@ -407,7 +407,8 @@ class RedisTier:
 
     def _fill_command(self, keys: Keys, name: str, data: bytes, fence: bytes, keep: float, tell: bool) -> Command:  # noqa: FBT001
         channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
-        return _call(FILL, (keys.entry(name), keys.lease(name)), fence, data, _milliseconds(keep), channel, message)
+        places = keys.entry(name), keys.lease(name), keys.removal(name)
+        return _call(FILL, places, fence, data, _milliseconds(keep), channel, message)
 
     def _encoded(self, keys: Keys, name: str, entry: Entry, now: float) -> bytes:
         data = self._wire.encode(keys.entry(name), entry, now)
@@ -431,13 +432,15 @@ class RedisTier:
             commands.append(
                 ("SET", keys.entry(name), self._encoded(keys, name, entry, now), *(("PX", ms) if ms else ()))
             )
+        names = [name for name, _ in items]
         # After the entries: a lease that is given between the two would outlive them.
-        commands.append(("UNLINK", *[keys.lease(name) for name, _ in items]))
-        self._publish(keys, [name for name, _ in items], commands)
+        commands.append(("UNLINK", *map(keys.lease, names), *self._marks(keys, names)))
+        self._publish(keys, names, commands)
         yield from self._asked(commands)
 
     def _remove(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[None]:  # noqa: FBT001
         commands: list[Command] = []
+        marks = [] if expire else self._marks(keys, names)
         if expire:
             for name in names:
                 version = self._token()
@@ -445,9 +448,15 @@ class RedisTier:
                 places = keys.entry(name), keys.lease(name)
                 commands.append(_call(EXPIRE, places, _SIGNATURE, KIND_AT, ended(version)))
         else:
-            commands.append(("UNLINK", *keys.entries(names), *[keys.lease(name) for name in names]))
+            commands += [("SET", mark, self._sender, "PX", MARK_MS) for mark in marks]
+            commands.append(("UNLINK", *keys.entries(names), *map(keys.lease, names)))
         self._publish(keys, names, commands)
-        yield from self._asked(commands)
+        # A server that is out of memory sets no marks, and removes all the same.
+        yield from self._asked(commands, optional=range(len(marks)))
+
+    def _marks(self, keys: Keys, names: Sequence[str]) -> list[str]:
+        """Return where it is marked that this process has removed names, if its stream asks for that."""
+        return [keys.removal(name) for name in names] if self._mode == "tracking" else []
 
     def _publish(self, keys: Keys, names: Sequence[str], commands: list[Command]) -> None:
         if self._mode == "pubsub":
@@ -491,8 +500,11 @@ class RedisTier:
         (text,) = yield from self._asked([command])
         return (yield from self._learn(keys, text)).epoch
 
-    def _asked(self, commands: list[Command]) -> Operation[list[Any]]:
-        """Return the replies to commands, after teaching the server scripts that it has forgotten. Raises TierError."""
+    def _asked(self, commands: list[Command], optional: Container[int] = ()) -> Operation[list[Any]]:
+        """Return the replies to commands, after teaching the server scripts that it has forgotten.
+
+        Raises TierError if it refuses one, unless that is at an `optional` place.
+        """
         replies = yield commands
         if any(_is_unknown_script(reply) for reply in replies):
             loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in (STATE, INVALIDATE, FILL, EXPIRE)]
@@ -505,8 +517,8 @@ class RedisTier:
             later = yield loads + [commands[place] for place in places]
             for place, reply in zip(places, later[len(loads) :], strict=True):
                 replies[place] = reply
-        for reply in replies:
-            if isinstance(reply, Exception):
+        for place, reply in enumerate(replies):
+            if isinstance(reply, Exception) and place not in optional:
                 raise_refusal(reply)
         return replies
 

@@ -117,7 +117,7 @@ return finish()
 """
 )
 
-# KEYS: entry, lease. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and message ('' for none).
+# KEYS: entry, lease, mark of a removal. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and message ('' for none).
 # Returns whether the fence held.
 FILL: Final = _script("""
 local there = redis.call('GETRANGE', KEYS[1], 0, 15)
@@ -132,7 +132,7 @@ if ARGV[3] == '0' then
 else
     redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
-redis.call('DEL', KEYS[2])
+redis.call('DEL', KEYS[2], KEYS[3])
 if ARGV[4] ~= '' then
     redis.call('PUBLISH', ARGV[4], ARGV[5])
 end

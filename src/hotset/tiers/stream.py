@@ -4,8 +4,8 @@ What comes by itself over that connection (RESP3):
 
 - ``tracking``: the server names every key of the namespace that anybody has changed, or that has expired or was evicted
   (CLIENT TRACKING in broadcasting mode, which costs the server nothing a key). Names alone say too little, so the
-  thread asks over the same connection: for the fence of an entry that this process has written itself lately, to tell
-  own changes from others'; for the bell of a tag and for the state of the namespace, to tell epochs and who it was.
+  thread asks over the same connection: for the fence of an entry that this process has changed itself lately, and for
+  who removed it last, to tell own changes from others'; for the bell of a tag and for the state of the namespace, to tell epochs and who it was.
 - ``pubsub``: what processes publish after their changes. It knows nothing of expiry, eviction, FLUSHALL and foreign
   clients, and is for servers that do not let clients track. All processes of a cache must use the same of the two.
 
@@ -48,12 +48,14 @@ if TYPE_CHECKING:
     from hotset.tiers.links import Command, Link
     from hotset.tiers.servertime import ServerTime
 
-__all__ = ["BELL_MS", "OwnVersions", "Stream", "StreamMode", "names_message", "tags_message"]
+__all__ = ["BELL_MS", "MARK_MS", "OwnVersions", "Stream", "StreamMode", "names_message", "tags_message"]
 
 StreamMode = Literal["tracking", "pubsub"]
 
 # How long a bell can be looked at after it rang: longer than a stream that is not lost lags behind.
 BELL_MS: Final = 30_000
+# The same for the mark of a removal. Once it has gone, the process takes its removal for another one's.
+MARK_MS: Final = 10_000
 _VERSION: Final = slice(PREFIX_BYTES - 12, PREFIX_BYTES)
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
@@ -276,7 +278,7 @@ class Stream:
         def first(reply: Any) -> None:
             take_time(self._clock, now, reply)
             if self._mode == "pubsub":  # nobody tells that the state is lost
-                self._ask(("GET", self._keys.state), self._take_state)
+                self._ask_state(self._take_new_state)
             self._ask(("ROLE",), self._take_role)
             self._ask(("TIME",), second)
 
@@ -317,9 +319,12 @@ class Stream:
                 if what == "entry":
                     names.append(name)
                 elif what == "bell":
-                    self._ask(("GET", key), lambda reply, tag=name: self._take_bell(tag, reply))  # type: ignore[misc]
+                    told: list[Any] = []
+                    self._ask(("GET", key), told.append)
+                    at: Command = ("HGET", self._keys.tags, TAG_FIELD + name)
+                    self._ask(at, lambda reply, tag=name, told=told: self._take_bell(tag, *told, reply))  # type: ignore[misc]
                 elif what == "state":
-                    self._ask(("GET", key), self._take_state)
+                    self._ask_state(self._take_new_state)
         elif kind == b"message":
             self._take_message(bytes(push[2]), names)
 
@@ -350,23 +355,27 @@ class Stream:
             if listener.own_version(name) is None:
                 others.append(name)
             else:
-                command: Command = ("GETRANGE", self._keys.entry(name), 0, PREFIX_BYTES - 1)
-                self._ask(command, lambda reply, name=name: self._take_fence(name, reply))  # type: ignore[misc]
+                fence: list[Any] = []
+                self._ask(("GETRANGE", self._keys.entry(name), 0, PREFIX_BYTES - 1), fence.append)
+                mark: Command = ("GET", self._keys.removal(name))
+                self._ask(mark, lambda reply, name=name, fence=fence: self._take_own(name, *fence, reply))  # type: ignore[misc]
         if others:
             listener.changed(others)
 
-    def _take_fence(self, name: str, reply: Any) -> None:
+    def _take_own(self, name: str, fence: Any, mark: Any) -> None:
+        """Learn whether what there is, or is not, of a name is this process's doing."""
+        # Not only the last version: an older one of its own is there until the next is.
+        own = mark == self._sender.encode() if fence == b"" else type(fence) is bytes and fence[_VERSION] in self._own
         listener = self._listener()
-        # Not only the last one: an older one of its own is there until the next is.
-        if listener is not None and not (isinstance(reply, bytes) and reply[_VERSION] in self._own):
+        if not own and listener is not None:
             listener.changed([name])
 
-    def _take_bell(self, tag: str, reply: Any) -> None:
-        """Learn why a bell was changed."""
+    def _take_bell(self, tag: str, reply: Any, at: Any) -> None:
+        """Learn why a bell was changed; `at` is when its tag was invalidated last."""
         if reply is None:
             # By time, if it is known; or gone before it was looked at.
             if self._bells.pop(tag, None) is None:
-                self._ask(("HGET", self._keys.tags, TAG_FIELD + tag), lambda reply: self._take_tag(tag, reply))
+                self._take_tag(tag, at)
             return
         try:
             epoch, who = reply.decode("ascii").split()
@@ -394,7 +403,7 @@ class Stream:
     # The state of the namespace
 
     def _ask_state(self, learn: Callable[[State], None]) -> None:
-        """Learn the state, which is made if it is not there."""
+        """Learn the state, which is made if it is not there: in one question, as a report would not wait for a second."""
 
         def answer(reply: Any) -> None:
             state = State.parse(reply) if isinstance(reply, bytes) else None
@@ -403,13 +412,6 @@ class Stream:
             learn(state)
 
         self._ask(("EVAL", STATE.source, 2, self._keys.state, self._keys.tags), answer)
-
-    def _take_state(self, reply: Any) -> None:
-        state = State.parse(reply) if isinstance(reply, bytes) else None
-        if state is None:
-            self._ask_state(self._take_new_state)
-        else:
-            self._take_new_state(state)
 
     def _take_new_state(self, state: State) -> None:
         before, self._state = self._state, state

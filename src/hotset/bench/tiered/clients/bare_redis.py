@@ -80,7 +80,7 @@ class BareRoundTrips(Client):
             ask(("MGET", entry, keys.state))
             ask(("MGET", entry, keys.state), ("SET", lease, marker, "PX", 30_000, "NX", "GET"))
             value = load(name)
-            (stored,) = ask(("EVALSHA", FILL.sha, 2, entry, lease, marker, data, 300_000, "", ""))
+            (stored,) = ask(("EVALSHA", FILL.sha, 3, entry, lease, keys.removal(name), marker, data, 300_000, "", ""))
             if stored != 1:
                 raise CodecError(f"the fill of {name!r} was refused")
             return value
