@@ -6,6 +6,7 @@ What a cache is made of, and what keeps it correct, is in store. This module add
 single flight, copies, and the slots that let the garbage collector and the interpreter see the types as they are.
 """
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject, PyTypeObject, visitproc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -13,6 +14,7 @@ from libc.string cimport memset
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
 from core.slab cimport NIL, SENTINELS
+from envelope cimport ENTRY_SLOTS, Wanted, found_all, hotset_crc32_prepare, open_all
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
@@ -22,6 +24,8 @@ from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
 from replay cimport Tally, integer, replay_all
+from records cimport RECORD_SLOTS, fill_record
+from instances cimport find_slots
 from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX, PyCFunction, PyDescr_NewMethod,
                      PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable, PyLong_CheckExact,
                      PyMethodDef, PyMethod_New, PyObject_Vectorcall, PyType_Modified, PyUnicode_CheckExact,
@@ -82,6 +86,8 @@ cdef inline object stolen(PyObject* o):
 
 cdef double seconds_of(object life) except? -1:
     """A time to live as a number; a timedelta in seconds."""
+    if type(life) is float:
+        return <double>life
     return life.total_seconds() if isinstance(life, timedelta) else life
 
 
@@ -322,14 +328,17 @@ cdef class Cache:
 
     cdef int lifetime(self, object key, object value, object ttl, double* t, double* deadline) except -1:
         """The present and the deadline of an entry that is being written; 0 if it has expired already."""
+        cdef double life = self.ttl_
         if ttl is not None:
-            check_life("ttl", ttl)
-            if seconds_of(ttl) < HOTSET_NEVER:
-                self.start_clock(seconds_of(ttl))
+            if type(ttl) is not float or not <double>ttl > 0:      # the commonest has no need of Python
+                check_life("ttl", ttl)
+            life = seconds_of(ttl)
+            if life < HOTSET_NEVER:
+                self.start_clock(life)
         if self.clock == CALLABLE:
             return self.lifetime_by_timer(key, value, ttl, t, deadline)
         self.now(t)
-        deadline[0] = t[0] + (self.ttl_ if ttl is None else seconds_of(ttl))
+        deadline[0] = t[0] + life
         if self.ttu_ is not None and ttl is None:
             deadline[0] = min(deadline[0], self.as_time(self.ttu_(key, value, t[0])))
         return deadline[0] > t[0]
@@ -1282,6 +1291,59 @@ def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     return tally.hits, tally.byte_hits, tally.bytes
 
 
+# ---- bytes from other processes ----
+
+cdef class Opener:
+    """Opens envelopes of one wire, as hotset.wire writes them: into `entry` objects, in `found` tuples."""
+    cdef Wanted wanted
+    cdef object classes, nothing, decode
+    cdef dict origins
+
+    def __init__(self, entry, found, nothing, decode, dict origins, *, codec, schema, limit):
+        find_slots(entry, entry.__match_args__, types.MemberDescriptorType, self.wanted.slots, ENTRY_SLOTS)
+        self.classes, self.nothing, self.decode, self.origins = (entry, found), nothing, decode, origins
+        self.wanted.entry, self.wanted.found = <PyTypeObject*>entry, <PyTypeObject*>found
+        self.wanted.codec, self.wanted.schema, self.wanted.limit = codec, schema, limit
+
+    def open(self, list places, list envelopes, double now, cleared, epoch, odd, /):
+        """(what was found, None, origins); or (None, values, origins) if all are fresh and have no tags. O(bytes).
+
+        Where an envelope is None, nothing is found; what is not as it usually is, odd(place, envelope) opens.
+        """
+        return open_all(&self.wanted, places, envelopes, now, cleared, epoch, self.decode, self.origins, self.nothing, odd)
+
+    def found(self, list envelopes, list values, list origins, double now, /):
+        """What was found, from what `open` has said of these envelopes. O(n)."""
+        return found_all(&self.wanted, envelopes, values, origins, now)
+
+
+cdef class Recorder:
+    """Makes records, of a class of Fresh with slots, of what an Opener has opened."""
+    cdef Py_ssize_t slots[RECORD_SLOTS]
+    cdef type record
+
+    def __init__(self, type record):
+        find_slots(record, record.__slots__, types.MemberDescriptorType, self.slots, RECORD_SLOTS)
+        self.record = record
+
+    def make(self, list envelopes, list values, list origins, double now, double moment, double longest, double bound,
+             loose, /):
+        """Records as of a moment, that live no longer than `longest` and are fresh till `bound`; the longest is kept how
+        long. O(n).
+        """
+        cdef list records = []
+        cdef Fresh record
+        cdef double keep = 0.0
+        moment_object = moment
+        for envelope, value, origin in zip(envelopes, values, origins):
+            record = <Fresh>(<PyTypeObject*>self.record).tp_new(self.record, <PyObject*>(), NULL)
+            record.until = min(bound, fill_record(self.slots, record, <const unsigned char*>PyBytes_AS_STRING(envelope), origin, now, moment,
+                                                  moment_object, longest, loose, &keep))
+            record.value = value
+            records.append(record)
+        return records, keep
+
+
 # ---- what Cython cannot declare: slots of the types ----
 # The collector does not see PyObject* in C structs, and a cdef class cannot be called by vectorcall. The types are
 # static and have not been used yet, so their slots may still be set.
@@ -1479,6 +1541,7 @@ cdef int install() except -1:
     call_otherwise = memo_call_otherwise
     call_slowly = <memo_function>memo.call
     fill = <memo_filler>memo.fill
+    hotset_crc32_prepare()
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
     assign_slowly = slots.tp_as_mapping.mp_ass_subscript

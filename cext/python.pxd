@@ -63,6 +63,8 @@ cdef extern from "Python.h":
     void PyErr_Restore(PyObject*, PyObject*, PyObject*)
     void PyErr_WriteUnraisable(PyObject*)
     PyObject* PyErr_Occurred()
+    void PyErr_Clear()
+    const char* PyUnicode_AsUTF8AndSize(PyObject*, Py_ssize_t*)
     int PyErr_CheckSignals() except -1
     int dict_set "PyDict_SetItem"(PyObject*, PyObject*, PyObject*) except -1
     PyObject* PyTuple_New(Py_ssize_t) except NULL

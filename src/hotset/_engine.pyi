@@ -55,6 +55,50 @@ class Fresh:
     def __init__(self, value: Any = ..., until: float = ...) -> None: ...
 
 @disjoint_base
+class Opener:
+    def __init__(
+        self,
+        entry: type,
+        found: type,
+        nothing: tuple[Any, ...],
+        decode: Callable[[bytes], Any],
+        origins: dict[bytes, tuple[str, tuple[str, ...]]],
+        *,
+        codec: int,
+        schema: int,
+        limit: int,
+    ) -> None: ...
+    def open(
+        self,
+        places: list[str],
+        envelopes: list[Any],
+        now: float,
+        cleared: int,
+        epoch: int,
+        odd: Callable[[str, bytes], Any],
+        /,
+    ) -> tuple[list[Any] | None, list[Any] | None, list[tuple[str, tuple[str, ...]]]]: ...
+    def found(
+        self, envelopes: list[Any], values: list[Any], origins: list[tuple[str, tuple[str, ...]]], now: float, /
+    ) -> list[Any]: ...
+
+@disjoint_base
+class Recorder:
+    def __init__(self, record: type) -> None: ...
+    def make(
+        self,
+        envelopes: list[Any],
+        values: list[Any],
+        origins: list[tuple[str, tuple[str, ...]]],
+        now: float,
+        moment: float,
+        longest: float,
+        bound: float,
+        loose: bool,
+        /,
+    ) -> tuple[list[Any], float]: ...
+
+@disjoint_base
 class Flight:
     @property
     def event(self) -> threading.Event: ...

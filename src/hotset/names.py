@@ -6,9 +6,12 @@ A str is its own name. Other keys get one that begins with a tilde, and so does 
 from __future__ import annotations
 
 import json
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-__all__ = ["Key", "is_name", "key_of", "name_of"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Key", "is_name", "key_of", "name_of", "names_of"]
 
 Key: TypeAlias = "str | int | bytes | tuple[Key, ...]"
 
@@ -31,6 +34,15 @@ def name_of(key: Any) -> str:
     if isinstance(key, str):
         return name_of(str(key))
     raise TypeError(f"a key must be a str, an int, bytes or a tuple of these, got {key!r}")
+
+
+def names_of(keys: Iterable[Any]) -> list[str]:
+    """Return the names of keys. Raises TypeError for what cannot be one."""
+    keys = list(keys)
+    # As a rule each is its own name, which one look at all of them tells.
+    if set(map(type, keys)) == {str} and "\n~" not in "\n".join(("", *keys)):
+        return keys
+    return [key if type(key) is str and key[:1] != "~" else name_of(key) for key in keys]
 
 
 def key_of(name: str) -> Any:

@@ -41,6 +41,7 @@ import struct
 from typing import Any, ClassVar, Final
 from zlib import crc32
 
+from hotset._engine import Opener
 from hotset.codecs.compression import Compression, compression_named, compression_numbered
 from hotset.codecs.contract import Codec
 from hotset.codecs.registry import codec_named
@@ -201,7 +202,7 @@ class Wire:
         # Up to here an entry may be opened in one go: it has no seal, and cannot be above any limit.
         self._plain_bytes = 0 if seal is not None else min(_VIEW_ABOVE - 1, _EXTRA_AT + max_bytes)
         self._packed: dict[tuple[str, tuple[str, ...]], bytes] = {}
-        self._unpacked: dict[bytes, tuple[str, tuple[str, ...]]] = {}
+        self._unpacked: dict[bytes, tuple[str, tuple[str, ...]]] = {b"": ("", ())}
         self._writer = writer
 
     def __repr__(self) -> str:
@@ -344,6 +345,19 @@ class Wire:
             origin[0],
         )
 
+    def opener(self, found: type, nothing: tuple[Any, ...]) -> Opener:
+        """Return what decodes many at a time, in C, into tuples of a type; see `Opener`."""
+        return Opener(
+            Entry,
+            found,
+            nothing,
+            self._bytes_value,
+            self._unpacked,
+            codec=self._codec_id,
+            schema=self._schema,
+            limit=self._plain_bytes,
+        )
+
     def retime(self, name: str, data: bytes, life: float, keep: float, now: float) -> bytes | str:
         """Return the same entry with new times, or one of `REFUSALS`; the value is not decoded.
 
@@ -450,8 +464,6 @@ class Wire:
 
     def _unpack_extra(self, extra: bytes) -> tuple[str, tuple[str, ...]] | None:
         """Return writer and tags, or None if that is not how they were written."""
-        if not extra:
-            return "", ()
         start = 1 + extra[0]
         tags = []
         try:
@@ -468,6 +480,7 @@ class Wire:
         if len(extra) <= _REMEMBERED_BYTES:
             if len(self._unpacked) >= _REMEMBERED:
                 self._unpacked.clear()
+                self._unpacked[b""] = "", ()
             self._unpacked[extra] = origin
         return origin
 

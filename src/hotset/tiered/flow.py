@@ -19,7 +19,6 @@ import itertools
 import math
 import os
 import random
-import secrets
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -28,12 +27,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from hotset._engine import Fresh, LRUCache
 from hotset.errors import CodecError, LoadTimeout, TierError
-from hotset.names import is_name, name_of
+from hotset.names import is_name, name_of, names_of
 from hotset.tiered.effects import Ask, Load, LoadEach, Run, Sleep, Spawn, Wait
 from hotset.tiered.flights import LEAD, Flights, Scopes
 from hotset.tiered.latency import Latencies
 from hotset.tiered.stats import Explanation, LevelView
 from hotset.tiers.contract import CLEAR, Entry
+from hotset.versions import new_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -43,11 +43,12 @@ if TYPE_CHECKING:
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
     from hotset.tiered.pending import Doubts, Pending
-    from hotset.tiers.contract import Fence, Found, Reading
-    from hotset.tiers.memory import MemoryTier, Record
+    from hotset.tiers.contract import Fence, Found, Opened, Reading
+    from hotset.tiers.memory import Fences, MemoryTier, Record
 
 __all__ = ["ABSENT", "MISSING", "Loaded", "Logic", "one_by"]
 
+_UNLIKELY: Final = 0.5  # the share of readings in vain from which on the first look at a level is its load's
 _POLL: Final = 0.01  # seconds between two looks whether another process has loaded
 _OWN_WRITES: Final = 10_000  # names whose last version written here is remembered
 _OWN_SECONDS: Final = 30.0
@@ -156,11 +157,6 @@ class _Kept(NamedTuple):
     confirmed: float  # when that was so
 
 
-def _as_of(entry: Entry, epoch: int) -> Entry:
-    """Return an entry as of an epoch of the level that it is for: each level counts its own."""
-    return entry if entry.epoch == epoch else replace(entry, epoch=epoch)
-
-
 class Logic:
     """One cache's levels and the flows over them. Knows no thread and no loop."""
 
@@ -229,6 +225,8 @@ class Logic:
                         yield from self._refresh(key, name, record, options, loader)
                         self.stale_served += 1
                         return self._served(record.value, record.absent)
+        if loader is not None and stale is None and not options.keep and self._unlikely():
+            return (yield from self._loaded(key, name, options, loader, None, first=True))
         asked = time.monotonic()
         missed: list[_Lent] = []
         for number, level in enumerate(self.below):
@@ -258,6 +256,10 @@ class Logic:
         if stale is not None and stale.keep > 0 and options.keep > 0:
             kept = _Kept(stale, fence, told, confirmed)
         return (yield from self._loaded(key, name, options, loader, kept))
+
+    def _unlikely(self) -> bool:
+        """Whether the levels below mostly have nothing: then the load, which looks there too, may as well begin."""
+        return min([level.missing for level in self.below], default=1.0) > _UNLIKELY
 
     def _memory(self) -> MemoryTier | None:
         """Memory, unless it is switched off."""
@@ -302,7 +304,7 @@ class Logic:
             return None
         self.own.set(name, entry.version)
         try:
-            (accepted,) = yield Ask(level, "fill", [(name, _as_of(entry, epoch), fence)])
+            (accepted,) = yield Ask(level, "fill", [(name, entry.as_of(epoch), fence)])
         except (TierError, CodecError):
             return None
         except BaseException:
@@ -347,6 +349,35 @@ class Logic:
             self.departed.pop(name, None)
             record.loose = self.streamed and not told
             self._arm(record, options, loader)
+
+    def _remember_many(
+        self,
+        keys: dict[str, Any],
+        reading: Reading,
+        asked: float,
+        fences: Fences,
+        options: Options,
+        loader_of: Callable[[Any], Any],
+        *,
+        told: bool,
+    ) -> None:
+        """Do what _remember does, for a reading of which all has been opened."""
+        memory = cast("MemoryTier", self.memory)
+        since = self.since
+        loose = self.streamed and not told
+        until = asked + self.options.max_staleness if self.polled or loose or asked < since else math.inf
+        # With either of these, each record has a moment of its own.
+        alike = options.refresh_ahead is None and options.xfetch is None
+        opened = cast("Opened", reading.opened)
+        if alike and memory.put_opened(keys.values(), opened, asked, fences, until=until, loose=loose):
+            if self.since != since:
+                memory.doubt()
+            for name in keys if self.departed else ():
+                self.departed.pop(name, None)
+            return
+        for (name, key), found in zip(keys.items(), reading.found, strict=True):
+            entry = cast("Entry", found.entry)
+            self._remember(key, name, entry, asked, fences[name], options, loader_of(key), told=told)
 
     def _arm(self, record: Record, options: Options, loader: Any) -> None:
         """Set the moment until which a record is served without Python."""
@@ -403,15 +434,18 @@ class Logic:
     # ---- loading ----
 
     def _loaded(
-        self, key: Any, name: str, options: Options, loader: Any, kept: _Kept | None
+        self, key: Any, name: str, options: Options, loader: Any, kept: _Kept | None, *, first: bool = False
     ) -> Generator[Effect, Any, Any]:
-        """The value by one load a key, or what is kept if that fails or takes too long."""
+        """The value by one load a key, or what is kept if that fails or takes too long.
+
+        With `first` nobody has looked at the levels below yet.
+        """
         timeout = options.hard_timeout if kept is None or options.soft_timeout is None else options.soft_timeout
         flight, leads = self.flights.join(name)
         try:
             entry = LEAD if leads else (yield Wait(flight, timeout))
             while entry is LEAD:
-                flow = functools.partial(self._load, key, name, options, loader, flight, kept=kept)
+                flow = functools.partial(self._load, key, name, options, loader, flight, kept=kept, first=first)
                 entry = yield Run(flow, flight, timeout)
         except TimeoutError as error:
             late = not flight.done  # else it is the loader's own
@@ -454,11 +488,12 @@ class Logic:
         kept: _Kept | None = None,
         *,
         scope: Scope,
+        first: bool = False,
     ) -> Generator[Effect, Any, Entry]:
         """Lead a flight to its end. A refresh wants a newer version than `known`; `kept` is there if it fails."""
         with scope:
             try:
-                entry = yield from self._load_and_fill(key, name, options, loader, flight, known)
+                entry = yield from self._load_and_fill(key, name, options, loader, flight, known, first=first)
             except Exception:
                 if kept is not None:
                     self._throttle(name, kept, options)  # nobody else does if it fails in the background
@@ -474,6 +509,8 @@ class Logic:
         loader: Any,
         flight: Flight[Entry],
         known: bytes | None,
+        *,
+        first: bool,
     ) -> Generator[Effect, Any, Entry]:
         memory = self._memory()
         fence = memory.fence(name) if memory is not None else None
@@ -490,6 +527,8 @@ class Logic:
             doubts = self.pending.doubts(level, (name,))
             try:
                 reading = yield Ask(level, "lease", (name,))
+                if first:
+                    level.note(reading)
                 entry, lease = _believed(doubts, name, reading.found[0])
                 if options.lock_timeout and entry is None and reading.found[0].taken:
                     entry, lease, reading = yield from self._awaited(level, name, options, reading)
@@ -568,7 +607,7 @@ class Logic:
             value, ttl = None, options.negative_ttl
         life = ttl * (1.0 - options.jitter * random.random())  # noqa: S311 - spreads expiry, guards nothing
         keep = life if absent else life + options.kept
-        return Entry(value, secrets.token_bytes(12), life, keep, 0.0, cost, absent, tags, epoch, self.writer)
+        return Entry(value, new_version(), life, keep, 0.0, cost, absent, tags, epoch, self.writer)
 
     # ---- many ----
 
@@ -587,27 +626,26 @@ class Logic:
                 return loader
 
         values: dict[Any, Any] = {}
-        left: dict[str, Any] = {}
-        fences: dict[str, Fence] = {}
+        left = dict(zip(names_of(keys), keys, strict=True))
         stale: dict[str, Entry] = {}
         now = time.monotonic()
         memory = self._memory()
-        for key in keys:
-            name = name_of(key)
-            if memory is not None:
-                fences[name] = memory.fence(name)
-                record = memory.store.get(key)
-                self.slow_reads += 1
-                if record is not None:
-                    if record.deadline > now and self._trusted(record, now):
-                        if record.until <= now:
-                            yield from self._awaken(key, name, record, options, loader_of(key), now)
-                        values[key] = self._served(record.value, record.absent)
-                        continue
-                    self.not_fresh += 1
-                    if record.deadline <= now < record.gone:
-                        stale[name] = record.entry(now)
-            left[name] = key
+        fences: Fences | None = None
+        if memory is not None:
+            fences = memory.fences()
+            self.slow_reads += len(left)
+            for key, record in memory.store.get_many(left.values()).items():
+                name = name_of(key)
+                if record.deadline > now and self._trusted(record, now):
+                    if record.until <= now:
+                        yield from self._awaken(key, name, record, options, loader_of(key), now)
+                    if self._served(record.value, record.absent) is not ABSENT:
+                        values[key] = record.value
+                    del left[name]
+                    continue
+                self.not_fresh += 1
+                if record.deadline <= now < record.gone:
+                    stale[name] = record.entry(now)
         asked = time.monotonic()
         missed: list[tuple[Level, dict[str, Fence], int]] = []
         for number, level in enumerate(self.below):
@@ -620,15 +658,23 @@ class Logic:
             except TierError:
                 continue
             level.note(reading)
+            if reading.opened is not None and doubts is None and not missed:
+                values.update(zip(left.values(), reading.opened.values, strict=True))
+                if fences is not None:
+                    self._remember_many(left, reading, asked, fences, options, loader_of, told=level.streams)
+                left = {}
+                break
             leases: dict[str, Fence] = {}
             for found, name in zip(reading.found, names, strict=True):
                 entry, lease = _believed(doubts, name, found)
                 if entry is not None and entry.life > 0:
                     key = left.pop(name)
-                    values[key] = self._served(entry.value, entry.absent)
+                    if self._served(entry.value, entry.absent) is not ABSENT:
+                        values[key] = entry.value
                     above = [_Lent(higher, lent.get(name), epoch) for higher, lent, epoch in missed]
                     if (yield from self._promote(name, entry, above)):
-                        fence, by, told = fences.get(name), loader_of(key), level.streams
+                        fence = fences[name] if fences is not None else None
+                        by, told = loader_of(key), level.streams
                         self._remember(key, name, entry, asked, fence, options, by, told=told, own=bool(above))
                 elif entry is not None:
                     stale.setdefault(name, entry)
@@ -648,7 +694,7 @@ class Logic:
         if left:
             loaders = _Loaders(loader_of, loader, load_many)
             yield from self._load_rest(left, options, loaders, stale, fences, values)
-        return {key: value for key, value in values.items() if value is not ABSENT}
+        return values
 
     def _load_rest(
         self,
@@ -656,7 +702,7 @@ class Logic:
         options: Options,
         loaders: _Loaders,
         stale: dict[str, Entry],
-        fences: dict[str, Fence],
+        fences: Fences | None,
         values: dict[Any, Any],
     ) -> Flow:
         """Load what no level had; keys whose load is under way elsewhere are waited for."""
@@ -699,10 +745,12 @@ class Logic:
                 if kept is None:
                     raise failure or error from None
                 if not late:
-                    self._throttle(name, _Kept(kept, fences.get(name), told=False, confirmed=0.0), options)
+                    fence = fences[name] if fences is not None else None
+                    self._throttle(name, _Kept(kept, fence, told=False, confirmed=0.0), options)
                 self.stale_served += 1
                 entry = kept
-            values[left[name]] = self._served(entry.value, entry.absent)
+            if self._served(entry.value, entry.absent) is not ABSENT:
+                values[left[name]] = entry.value
 
     def _load_led(
         self,
@@ -798,7 +846,7 @@ class Logic:
         wanted = {name: entry for name, entry in entries.items() if entry.life > 0 and not flights[name].fenced}
         for level, leases, epoch in reversed(lent):
             held = [(name, entry, leases.get(name)) for name, entry in wanted.items()]
-            items = [(name, _as_of(entry, epoch), lease) for name, entry, lease in held if lease is not None]
+            items = [(name, entry.as_of(epoch), lease) for name, entry, lease in held if lease is not None]
             if not items:
                 continue
             for name, entry, _ in items:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Level"]
 
+_RECENT = 1 / 16  # the weight of the latest reading
+
 
 class Level:
     """Asks a tier, unless its breaker or its switch keeps it out, and keeps count."""
@@ -28,6 +30,7 @@ class Level:
         self.latencies = Latencies()
         self.reads = self.hits = self.errors = self.timeouts = 0
         self.writes = self.fills = self.fills_refused = 0
+        self.missing = 0.0  # the share of the latest readings that found nothing
         self.refused: dict[str, int] = {}
 
     def __repr__(self) -> str:
@@ -88,8 +91,14 @@ class Level:
 
     def note(self, reading: Reading) -> None:
         """Count what a reading found."""
-        self.reads += len(reading.found)
-        self.hits += sum([entry is not None and entry.life > 0 for entry, _, _ in reading.found])
+        if reading.opened is not None:
+            reads = hits = len(reading.opened.values)
+        else:
+            reads = len(reading.found)
+            hits = sum([entry is not None and entry.life > 0 for entry, _, _ in reading.found])
+        self.reads += reads
+        self.hits += hits
+        self.missing += _RECENT * (1 - hits / reads - self.missing)
         if reading.refused:
             for reason, count in reading.refused.items():
                 self.refused[reason] = self.refused.get(reason, 0) + count

@@ -21,13 +21,13 @@ threads at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["CLEAR", "Entry", "Fence", "Found", "Listener", "Reading", "Tier"]
+__all__ = ["CLEAR", "Entry", "Fence", "Found", "Listener", "Opened", "Reading", "Tier"]
 
 # The tag that every entry has: what `clear` invalidates.
 CLEAR: Final = "*"
@@ -57,6 +57,23 @@ class Entry:
     # Who wrote it, for `explain`: "host:pid" or what the cache was told to say.
     writer: str = ""
 
+    def as_of(self, epoch: int) -> Entry:
+        """Return the same as of an epoch: each level counts its own."""
+        if self.epoch == epoch:
+            return self
+        return Entry(
+            self.value,
+            self.version,
+            self.life,
+            self.keep,
+            self.age,
+            self.cost,
+            self.absent,
+            self.tags,
+            epoch,
+            self.writer,
+        )
+
 
 class Found(NamedTuple):
     """What is there under a name (or None), and the fence to fill it with."""
@@ -67,14 +84,47 @@ class Found(NamedTuple):
     taken: bool = False
 
 
-@dataclass(slots=True)
-class Reading:
-    """The answer to a read: `found` in the order of the names asked for, and the epoch as of that moment."""
+class Opened(NamedTuple):
+    """Envelopes of the wire (see `hotset.wire`) with what is in them, as of `now` of the server's clock."""
 
-    found: list[Found]
-    epoch: int = 0
-    # Entries that were there and could not be used, by reason: "corrupt", "forged", "foreign", "schema", "dead".
-    refused: dict[str, int] = field(default_factory=dict)
+    envelopes: list[bytes]
+    values: list[Any]
+    origins: list[tuple[str, tuple[str, ...]]]  # writers, tags
+    now: float
+
+
+class Reading:
+    """The answer to a read: `found` in the order of the names asked for, and the epoch as of that moment.
+
+    - `refused`: entries that were there and could not be used, by reason: "corrupt", "forged", "foreign", "schema",
+      "dead".
+    - `opened`: if all are there, alive, and neither absent nor tagged, a tier may say so by what it has read, as their
+      values are all that most readers want to know. Then `found` may be a function that finds out the rest when asked.
+    """
+
+    __slots__ = ("_found", "epoch", "opened", "refused")
+
+    def __init__(
+        self,
+        found: list[Found] | Callable[[], list[Found]],
+        epoch: int = 0,
+        refused: dict[str, int] | None = None,
+        opened: Opened | None = None,
+    ) -> None:
+        self._found = found
+        self.epoch = epoch
+        self.refused = {} if refused is None else refused
+        self.opened = opened
+
+    def __repr__(self) -> str:
+        return f"Reading({self.found!r}, {self.epoch!r}, {self.refused!r})"
+
+    @property
+    def found(self) -> list[Found]:
+        """What is there under each name."""
+        if not isinstance(self._found, list):
+            self._found = self._found()
+        return self._found
 
 
 class Listener(Protocol):
@@ -87,7 +137,7 @@ class Listener(Protocol):
         """Some other client has invalidated these tags, or CLEAR."""
 
     def own_version(self, name: str) -> bytes | None:
-        """Return the version that this process has written last under a name, if that is recent; b"" if it removed it."""
+        """Return the version that this process has written last under a name, b"" if it removed it; None if long ago."""
 
     def alive(self, since: float) -> None:
         """Report that all changes made before `since` (time.monotonic) have been told."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import hiredis
 
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.contract import CLEAR, Found, Reading
+from hotset.tiers.contract import CLEAR, Found, Opened, Reading
 from hotset.tiers.keys import Keys
 from hotset.tiers.links import (
     AsyncLinks,
@@ -42,9 +42,10 @@ from hotset.tiers.links import (
     raise_refusal,
     take_time,
 )
-from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, STATE, TAG_FIELD, Script, State
+from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, LEASE, SCRIPTS, STATE, TAG_FIELD, Script, State
 from hotset.tiers.servertime import ServerTime
 from hotset.tiers.stream import BELL_MS, MARK_MS, OwnVersions, Stream, names_message, tags_message
+from hotset.versions import VERSION_BYTES, new_version
 from hotset.wire import KIND_AT, PREFIX_BYTES, Wire, ended, fence_of, is_lease, lease_marker
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ _T = TypeVar("_T")
 # Yields commands, is sent their replies, and returns what was asked for.
 Operation: TypeAlias = "Generator[list[Command], list[Any], _T]"
 
-_VERSION_BYTES: Final = 12
-_SIGNATURE: Final = lease_marker(bytes(_VERSION_BYTES))[:KIND_AT]
+_SIGNATURE: Final = lease_marker(bytes(VERSION_BYTES))[:KIND_AT]
 # The server counts milliseconds in 64 bits from 1970; more than this is for ever.
 _FOREVER: Final = 1e12
 _TOUCHES: Final = 3
+_LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
+_NOTHING: Final = Found(None, None)
 
 _tiers: Final[weakref.WeakSet[RedisTier]] = weakref.WeakSet()
 
@@ -125,6 +127,7 @@ class RedisTier:
             source, sentinel=sentinel, connect_timeout=check_seconds("connect_timeout", connect_timeout)
         )
         self._wire = wire if wire is not None else Wire("msgpack" if codec is None else codec)
+        self._opener = self._wire.opener(Found, _NOTHING)
         self._clock = ServerTime()
         # None of these holds on to the tier, so that it and its connections end when nobody else does.
         self._connect = _Connector(self._endpoint, self._clock, self.timeout)
@@ -296,29 +299,28 @@ class RedisTier:
 
     def _found(self, keys: Keys, places: list[str], values: list[Any], state: State) -> Operation[Reading]:
         """Return what is made of the bytes that were at these keys, as of a state."""
-        cleared, epoch = state.cleared, state.epoch
-        reading = Reading([], epoch)
-        found = reading.found
+        cleared, epoch = min(state.cleared, _LAST_EPOCH), min(state.epoch, _LAST_EPOCH)
+        refused: dict[str, int] = {}
         now = self._clock.latest()
-        decode = self._wire.decode
-        tagged = False
-        for place, data in zip(places, values, strict=True):
-            if data is None:
-                found.append(_NOTHING)
-                continue
-            entry = decode(place, data, now)
+
+        def odd(place: str, data: bytes) -> Found:
+            entry = self._wire.decode(place, data, now)
             if isinstance(entry, str):
                 reason = entry
             elif cleared <= entry.epoch <= epoch:
-                if entry.tags:
-                    tagged = True
-                found.append(Found(entry, data[:PREFIX_BYTES]))
-                continue
+                return Found(entry, data[:PREFIX_BYTES])
             else:
                 reason = "dead"
-            reading.refused[reason] = reading.refused.get(reason, 0) + 1
-            found.append(Found(None, data[:PREFIX_BYTES]))
-        if tagged:
+            refused[reason] = refused.get(reason, 0) + 1
+            return Found(None, data[:PREFIX_BYTES])
+
+        opener = self._opener
+        found, fresh, origins = opener.open(places, values, now, cleared, epoch, odd)
+        if found is None:
+            opened = Opened(values, fresh or [], origins, now)
+            return Reading(lambda: opener.found(*opened), epoch, opened=opened)
+        reading = Reading(found, epoch, refused)
+        if any(entry is not None and entry.tags for entry, _, _ in found):
             yield from self._bury(keys, reading, state)
         return reading
 
@@ -364,25 +366,25 @@ class RedisTier:
         return epochs
 
     def _lease(self, keys: Keys, names: Sequence[str]) -> Operation[Reading]:
-        markers = [lease_marker(self._token()) for _ in names]
+        markers = [lease_marker(new_version()) for _ in names]
         places = keys.entries(names)
-        commands: list[Command] = [("MGET", *places, keys.state)]
-        commands += [
-            ("SET", keys.lease(name), marker, "PX", self._lease_ms, "NX", "GET")
-            for name, marker in zip(names, markers, strict=True)
+        commands = [
+            _call(LEASE, (place, keys.lease(name)), marker, self._lease_ms)
+            for name, place, marker in zip(names, places, markers, strict=True)
         ]
-        values, *leases = yield from self._asked(commands)
-        if type(values) is not list or len(values) != len(names) + 1:
-            raise_refusal(values)
-        state = yield from self._learn(keys, values.pop())
+        commands.append(("GET", keys.state))
+        *answers, text = yield from self._asked(commands)
+        values = [answer[0] for answer in answers]
+        known, state = self._state
+        if text != known:
+            state = yield from self._learn(keys, text)
         reading = yield from self._found(keys, places, values, state)
-        for place, (marker, there) in enumerate(zip(markers, leases, strict=True)):
-            if not values[place]:  # an empty string is no entry either, and no fence
-                reading.found[place] = Found(None, marker if there is None else there, taken=there is not None)
+        for place, answer in enumerate(answers):
+            if len(answer) == 2:
+                there = answer[1]
+                fence = markers[place] if there is None else there
+                reading.found[place] = Found(None, fence, taken=there is not None)
         return reading
-
-    def _token(self) -> bytes:
-        return secrets.token_bytes(_VERSION_BYTES)
 
     # Writing
 
@@ -443,7 +445,7 @@ class RedisTier:
         marks = [] if expire else self._marks(keys, names)
         if expire:
             for name in names:
-                version = self._token()
+                version = new_version()
                 self._own.add(version)
                 places = keys.entry(name), keys.lease(name)
                 commands.append(_call(EXPIRE, places, _SIGNATURE, KIND_AT, ended(version)))
@@ -507,7 +509,7 @@ class RedisTier:
         """
         replies = yield commands
         if any(_is_unknown_script(reply) for reply in replies):
-            loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in (STATE, INVALIDATE, FILL, EXPIRE)]
+            loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
             # What is published of a change must be published after it.
             places = [
                 place
@@ -586,9 +588,6 @@ class RedisTier:
     async def ainvalidate(self, tags: Sequence[str]) -> int:
         """See invalidate."""
         return await self._arun(self._invalidate(self._opened(), tags))
-
-
-_NOTHING: Final = Found(None, None)
 
 
 def _call(script: Script, keys: Sequence[str], *arguments: str | bytes | float) -> Command:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
-__all__ = ["EXPIRE", "FILL", "FLOOR_FIELD", "INVALIDATE", "STATE", "TAG_FIELD", "Script", "State"]
+__all__ = ["EXPIRE", "FILL", "FLOOR_FIELD", "INVALIDATE", "LEASE", "SCRIPTS", "STATE", "TAG_FIELD", "Script", "State"]
 
 MOST_TAGS: Final = 100_000
 TAG_FIELD: Final = "tag:"  # before a tag in the hash, where "floor" is the stamp
@@ -117,8 +117,18 @@ return finish()
 """
 )
 
-# KEYS: entry, lease, mark of a removal. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and message ('' for none).
-# Returns whether the fence held.
+# KEYS: entry, lease. ARGV: lease, milliseconds. Returns the entry; or nothing, and the lease that was there already. An
+# empty string is no entry, and no fence.
+LEASE: Final = _script("""
+local there = redis.call('GET', KEYS[1])
+if there and there ~= '' then
+    return {there}
+end
+return {false, redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'NX', 'GET')}
+""")
+
+# KEYS: entry, lease, mark of a removal. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and message
+# ('' for none). Returns whether the fence held.
 FILL: Final = _script("""
 local there = redis.call('GETRANGE', KEYS[1], 0, 15)
 if there == '' then
@@ -149,3 +159,5 @@ end
 redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3])
 return 1
 """)
+
+SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, EXPIRE)

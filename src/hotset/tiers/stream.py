@@ -4,8 +4,9 @@ What comes by itself over that connection (RESP3):
 
 - ``tracking``: the server names every key of the namespace that anybody has changed, or that has expired or was evicted
   (CLIENT TRACKING in broadcasting mode, which costs the server nothing a key). Names alone say too little, so the
-  thread asks over the same connection: for the fence of an entry that this process has changed itself lately, and for
-  who removed it last, to tell own changes from others'; for the bell of a tag and for the state of the namespace, to tell epochs and who it was.
+  thread asks over the same connection: for the fence of an entry that this process has changed itself lately, and who
+  removed it last, to tell own changes from others'; for the bell of a tag and for the state of the namespace, to tell
+  epochs and who it was.
 - ``pubsub``: what processes publish after their changes. It knows nothing of expiry, eviction, FLUSHALL and foreign
   clients, and is for servers that do not let clients track. All processes of a cache must use the same of the two.
 
@@ -30,6 +31,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import hiredis
@@ -61,6 +63,7 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 # The thread looks this often whether it is to end.
 _GLANCE: Final = 0.25
+_CALM: Final = 0.002
 # Versions that are remembered, at least: more than are written until their changes have been told.
 _RECENT: Final = 4096
 # Bells that are remembered; when it is more, all are forgotten, and some invalidations may be told twice.
@@ -262,6 +265,10 @@ class Stream:
             self._report()
         self._tell_changed(names)
         self._flush(link)
+        if received and self._state is not None:
+            # What comes meanwhile is taken in one go: a busy process has thousands of own changes a second told to it,
+            # and to wake up for each of them costs as much as it took to make it.
+            time.sleep(_CALM)
 
     def _flush(self, link: Link) -> None:
         if self._unsent:
@@ -322,7 +329,7 @@ class Stream:
                     told: list[Any] = []
                     self._ask(("GET", key), told.append)
                     at: Command = ("HGET", self._keys.tags, TAG_FIELD + name)
-                    self._ask(at, lambda reply, tag=name, told=told: self._take_bell(tag, *told, reply))  # type: ignore[misc]
+                    self._ask(at, partial(self._take_bell, name, told))
                 elif what == "state":
                     self._ask_state(self._take_new_state)
         elif kind == b"message":
@@ -358,20 +365,22 @@ class Stream:
                 fence: list[Any] = []
                 self._ask(("GETRANGE", self._keys.entry(name), 0, PREFIX_BYTES - 1), fence.append)
                 mark: Command = ("GET", self._keys.removal(name))
-                self._ask(mark, lambda reply, name=name, fence=fence: self._take_own(name, *fence, reply))  # type: ignore[misc]
+                self._ask(mark, partial(self._take_own, name, fence))
         if others:
             listener.changed(others)
 
-    def _take_own(self, name: str, fence: Any, mark: Any) -> None:
+    def _take_own(self, name: str, answers: list[Any], mark: Any) -> None:
         """Learn whether what there is, or is not, of a name is this process's doing."""
+        (fence,) = answers
         # Not only the last version: an older one of its own is there until the next is.
         own = mark == self._sender.encode() if fence == b"" else type(fence) is bytes and fence[_VERSION] in self._own
         listener = self._listener()
         if not own and listener is not None:
             listener.changed([name])
 
-    def _take_bell(self, tag: str, reply: Any, at: Any) -> None:
+    def _take_bell(self, tag: str, answers: list[Any], at: Any) -> None:
         """Learn why a bell was changed; `at` is when its tag was invalidated last."""
+        (reply,) = answers
         if reply is None:
             # By time, if it is known; or gone before it was looked at.
             if self._bells.pop(tag, None) is None:
@@ -403,7 +412,7 @@ class Stream:
     # The state of the namespace
 
     def _ask_state(self, learn: Callable[[State], None]) -> None:
-        """Learn the state, which is made if it is not there: in one question, as a report would not wait for a second."""
+        """Learn the state, which is made if it is not there: in one question, as no report would wait for a second."""
 
         def answer(reply: Any) -> None:
             state = State.parse(reply) if isinstance(reply, bytes) else None

@@ -12,7 +12,7 @@ from hotset.bench.tiered.clients._contract import Client, Stand
 from hotset.errors import CodecError
 from hotset.tiers.contract import Entry
 from hotset.tiers.keys import Keys
-from hotset.tiers.scripts import FILL, STATE
+from hotset.tiers.scripts import FILL, LEASE, STATE
 from hotset.wire import Wire, lease_marker
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ class BareRedis(Client):
 
 
 class BareRoundTrips(Client):
-    """The three requests that a miss of a fenced level makes, over one connection of redis-py's, and the load.
+    """The two requests that a miss of a fenced level makes where misses are common, and the load.
 
-    Read, lease, fill: the very commands that `RedisTier` sends, with entries of the same length, by
-    `send_packed_command` and `read_response`: neither redis-py's pool nor its pipelines are in the figure.
+    Lease and fill: the very commands that `RedisTier` sends, with entries of the same length, over one connection of
+    redis-py's, by `send_packed_command` and `read_response`: neither its pool nor its pipelines are in the figure.
     """
 
     name = "round trips + load"
@@ -65,7 +65,7 @@ class BareRoundTrips(Client):
         keys = Keys("roundtrips")
         marker = lease_marker(bytes(12))
         data = Wire().encode(keys.entry(""), Entry(load("user:123456789"), bytes(12), 300.0, 300.0), 1e9)
-        for script in (FILL, STATE):
+        for script in (FILL, LEASE, STATE):
             connection.send_command("SCRIPT", "LOAD", script.source)
             connection.read_response()
         connection.send_command("EVALSHA", STATE.sha, 2, keys.state, keys.tags)
@@ -77,8 +77,7 @@ class BareRoundTrips(Client):
 
         def get(name: str) -> Any:
             entry, lease = keys.entry(name), keys.lease(name)
-            ask(("MGET", entry, keys.state))
-            ask(("MGET", entry, keys.state), ("SET", lease, marker, "PX", 30_000, "NX", "GET"))
+            ask(("EVALSHA", LEASE.sha, 2, entry, lease, marker, 30_000), ("GET", keys.state))
             value = load(name)
             (stored,) = ask(("EVALSHA", FILL.sha, 3, entry, lease, keys.removal(name), marker, data, 300_000, "", ""))
             if stored != 1:

@@ -1,0 +1,169 @@
+"""Envelopes of entries, opened many at a time. hotset.wire has the format, and the reasons.
+
+Opened is what nearly every envelope is: plain and whole, of the codec and the schema that are wanted, with a value whose
+life was not ended by hand. Everything else is left to Python, which finds out what it is. Nothing is believed that
+hotset.wire would not believe.
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from python cimport PyErr_Clear, PyTuple_SET_ITEM, PyUnicode_AsUTF8AndSize
+from instances cimport PyType_GenericAlloc, set_slot
+from store cimport HOTSET_NEVER, incref
+
+cdef extern from "crc32.h" nogil:
+    void hotset_crc32_prepare()
+    uint32_t hotset_crc32(uint32_t crc, const unsigned char* p, size_t size)
+    uint32_t hotset_u16(const unsigned char* p)
+    uint32_t hotset_u32(const unsigned char* p)
+    uint64_t hotset_u64(const unsigned char* p)
+
+cdef enum:                 # what begins where
+    VERSION = 4            # behind the signature and the kind
+    FENCE_END = 16
+    COVERED = 20           # behind the check, by it
+    FLAGS = 21
+    EXTRA_SIZE = 22
+    SIZE = 24
+    SCHEMA = 28
+    COST = 32
+    EPOCH = 36
+    CREATED = 44
+    EXPIRES = 52
+    DROPS = 60
+    EXTRA = 68
+
+cdef enum:                 # the slots of an entry, in the order of its fields
+    VALUE, VERSION_SLOT, LIFE, KEEP, AGE, COST_SLOT, ABSENT, TAGS, EPOCH_SLOT, WRITER, ENTRY_SLOTS
+
+
+cdef struct Wanted:
+    Py_ssize_t slots[ENTRY_SLOTS]
+    PyTypeObject* entry
+    PyTypeObject* found    # a named tuple: entry, fence, taken
+    uint32_t schema
+    unsigned char codec
+    Py_ssize_t limit       # bytes; what is longer may be above what is allowed
+
+
+cdef inline bint is_plain(const Wanted* w, object place, const unsigned char* p, Py_ssize_t size) noexcept:
+    """Whether this is an envelope to be opened here, and made for that name."""
+    cdef Py_ssize_t length
+    cdef const char* name
+    if size < EXTRA or size > w.limit or memcmp(p, b"\xc1H\x01\x01", VERSION) != 0:
+        return False
+    if p[COVERED] != w.codec or p[FLAGS] or hotset_u32(p + SCHEMA) != w.schema:
+        return False
+    if hotset_u32(p + SIZE) != <uint32_t>size or size < EXTRA + <Py_ssize_t>hotset_u16(p + EXTRA_SIZE):
+        return False
+    name = PyUnicode_AsUTF8AndSize(<PyObject*>place, &length)
+    if name == NULL:                                    # lone surrogates
+        PyErr_Clear()
+        return False
+    return hotset_u32(p + FENCE_END) == hotset_crc32(hotset_crc32(0, <const unsigned char*>name, length), p + COVERED,
+                                                     size - COVERED)
+
+
+cdef inline double seconds_till(uint64_t moment, double now) noexcept nogil:
+    """The time until a moment of the wire."""
+    return <double>moment / 1000 - now if moment else HOTSET_NEVER
+
+
+cdef inline double cost_in(const unsigned char* p) noexcept nogil:
+    """How long the load took, in seconds."""
+    cdef uint32_t bits = hotset_u32(p + COST)
+    cdef float cost
+    memcpy(&cost, &bits, sizeof(cost))
+    return cost if cost > 0 else 0.0
+
+
+cdef inline object entry_from(const Wanted* w, const unsigned char* p, object value, tuple origin, double now):
+    """The entry in an envelope that was checked; `origin` is what its extra block says."""
+    cdef double age = now - <double>hotset_u64(p + CREATED) / 1000
+    entry = PyType_GenericAlloc(w.entry, 0)
+    set_slot(entry, w.slots[VALUE], value)
+    set_slot(entry, w.slots[VERSION_SLOT], PyBytes_FromStringAndSize(<const char*>p + VERSION, FENCE_END - VERSION))
+    set_slot(entry, w.slots[LIFE], seconds_till(hotset_u64(p + EXPIRES), now))
+    set_slot(entry, w.slots[KEEP], seconds_till(hotset_u64(p + DROPS), now))
+    set_slot(entry, w.slots[AGE], age if age > 0 else 0.0)
+    set_slot(entry, w.slots[COST_SLOT], cost_in(p))
+    set_slot(entry, w.slots[ABSENT], False)
+    set_slot(entry, w.slots[TAGS], origin[1])
+    set_slot(entry, w.slots[EPOCH_SLOT], hotset_u64(p + EPOCH))
+    set_slot(entry, w.slots[WRITER], origin[0])
+    return entry
+
+
+cdef inline object found_with(const Wanted* w, object entry, const unsigned char* p):
+    """An entry and its fence."""
+    cdef object taken = False
+    fence = PyBytes_FromStringAndSize(<const char*>p, FENCE_END)
+    found = PyType_GenericAlloc(w.found, 3)
+    incref(<PyObject*>entry)
+    incref(<PyObject*>fence)
+    incref(<PyObject*>taken)
+    PyTuple_SET_ITEM(<PyObject*>found, 0, <PyObject*>entry)
+    PyTuple_SET_ITEM(<PyObject*>found, 1, <PyObject*>fence)
+    PyTuple_SET_ITEM(<PyObject*>found, 2, <PyObject*>taken)
+    return found
+
+
+cdef inline list found_all(const Wanted* w, list envelopes, list values, list origins, double now):
+    """What was found in the envelopes from which these values came."""
+    cdef list found = []
+    cdef const unsigned char* p
+    for envelope, value, origin in zip(envelopes, values, origins):
+        p = <const unsigned char*>PyBytes_AS_STRING(envelope)
+        found.append(found_with(w, entry_from(w, p, value, origin, now), p))
+    return found
+
+
+cdef inline tuple open_all(const Wanted* w, list places, list envelopes, double now, uint64_t cleared, uint64_t epoch,
+                           object decode, dict origins, object nothing, object odd):
+    """See Opener.open."""
+    cdef list found = None                              # until one is not fresh, values and origins say all
+    cdef list values = []
+    cdef list from_whom = []
+    cdef const unsigned char* p = NULL
+    cdef const unsigned char* extra = NULL
+    cdef uint32_t extra_size = 0, n = 0
+    cdef uint64_t moment
+    cdef tuple origin = None
+    cdef object known
+    for place, envelope in zip(places, envelopes):
+        known = None
+        if PyBytes_CheckExact(envelope):
+            p = <const unsigned char*>PyBytes_AS_STRING(envelope)
+            if is_plain(w, place, p, PyBytes_GET_SIZE(envelope)) and cleared <= hotset_u64(p + EPOCH) <= epoch:
+                # Extra blocks repeat.
+                n = hotset_u16(p + EXTRA_SIZE)
+                if origin is not None and n == extra_size and memcmp(p + EXTRA, extra, n) == 0:
+                    known = origin
+                else:
+                    known = origins.get(PyBytes_FromStringAndSize(<const char*>p + EXTRA, n))
+        if known is not None:
+            origin = known
+            extra = p + EXTRA                           # of an envelope that the list holds
+            extra_size = n
+            try:
+                value = decode(PyBytes_FromStringAndSize(<const char*>p + EXTRA + n,
+                                                         PyBytes_GET_SIZE(envelope) - EXTRA - n))
+            except Exception:
+                known = None
+        if known is not None and found is None:
+            moment = hotset_u64(p + EXPIRES)
+            if not origin[1] and (not moment or <double>moment / 1000 > now):
+                values.append(value)
+                from_whom.append(origin)
+                continue
+        if found is None:
+            found = found_all(w, envelopes[:len(values)], values, from_whom, now)
+        if known is not None:
+            found.append(found_with(w, entry_from(w, p, value, origin, now), p))
+        elif envelope is None:
+            found.append(nothing)
+        else:
+            found.append(odd(place, envelope))
+    return found, None if found is not None else values, from_whom
