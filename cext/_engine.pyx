@@ -33,7 +33,7 @@ from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSE
                     SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, key_of, store_bury_all,
                     store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
                     store_next, store_open, store_peek, store_pop_victim, store_read, store_read_candidate,
-                    store_read_known, store_read_same, store_resize, store_take, store_touch, store_validate,
+                    store_read_any_time, store_read_known, store_read_same, store_resize, store_take, store_touch, store_validate,
                     store_visit, store_write, store_write_known)
 
 import copyreg
@@ -1319,6 +1319,7 @@ ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, uint32_t, PyObject* co
 cdef cache_function get_timed, get_slowly
 cdef cache_candidate get_equal
 cdef memo_function call_otherwise, call_slowly
+cdef vectorcallfunc serve_otherwise
 cdef memo_filler fill
 
 
@@ -1408,12 +1409,20 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
     return call_otherwise(self, args, nargs, kwnames)
 
 
+cdef inline PyObject* served(Memo self, PyObject* value) noexcept:
+    """What a Fresh holds, a new reference in place of the one to it; NULL without an error if it is not to be served."""
+    cdef double t = hotset_clock_coarse()
+    cdef PyObject* held = <PyObject*>(<Fresh>value).value if (<Fresh>value).until > t and self.guard.until > t else NULL
+    if HOTSET_LIKELY(held != NULL):
+        incref(held)
+    decref(value)
+    return held
+
+
 cdef PyObject* memo_serve(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
     """Memo.__call__ where there is a guard: a value that is fresh is served, all else is the function's to find out."""
     cdef PyObject* value
-    cdef PyObject* served
     cdef uint32_t hash
-    cdef double t
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
     nargs -= nargs == 2                         # a default, which only the function has use for
     cdef int status = call_same(self, args, nargs, kwnames, ANY_TIME, &hash, &value)
@@ -1421,14 +1430,32 @@ cdef PyObject* memo_serve(Memo self, PyObject* const* args, size_t nargsf, PyObj
         hotset_hash(args[0])                    # cannot fail for a str, which keys made for one call mostly are
         status = call_same(self, args, nargs, kwnames, ANY_TIME, &hash, &value)
     if HOTSET_LIKELY(status > 0):
-        t = hotset_clock_coarse()
-        served = <PyObject*>(<Fresh>value).value if (<Fresh>value).until > t and self.guard.until > t else NULL
-        if HOTSET_LIKELY(served != NULL):
-            incref(served)
-            decref(value)
-            return served
-        decref(value)
+        value = served(self, value)
+        if HOTSET_LIKELY(value != NULL):
+            return value
+    elif status < 0:
+        return serve_otherwise(<PyObject*>self, args, nargsf, kwnames)
     return call(<PyObject*>self.function, args, nargsf, kwnames)
+
+
+cdef PyObject* memo_serve_otherwise(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
+    """memo_serve for a key that shares its place in the index with others, and for other calls.
+
+    So one str or small int has always been looked up, and is counted as a hit or a miss, when the function is called.
+    """
+    cdef PyObject* value = NULL
+    cdef Py_hash_t known
+    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
+    cdef int status
+    if kwnames == NULL and (nargs == 1 or nargs == 2) and self.plain:
+        known = hotset_known_hash(args[0])
+        if known != -1:
+            status = store_read_any_time(&self.store.store, args[0], hotset_mix(known), &value)
+            if status < 0:
+                return NULL
+            if status > 0:
+                value = served(self, value)
+    return value if value != NULL else call(<PyObject*>self.function, args, nargsf, kwnames)
 
 
 cdef PyObject* memo_call_otherwise(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
@@ -1469,7 +1496,8 @@ cdef int install_get(PyTypeObject* cls, PyMethodDef* method, cache_function get)
 
 cdef int install() except -1:
     """Called once, when the module is imported."""
-    global traverse_fields, clear_fields, assign_slowly, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill
+    global traverse_fields, clear_fields, assign_slowly, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill,\
+        serve_otherwise
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
     cdef Cache cache = LRUCache.__new__(LRUCache)
@@ -1478,6 +1506,7 @@ cdef int install() except -1:
     get_slowly = <cache_function>cache.get_slowly
     call_otherwise = memo_call_otherwise
     call_slowly = <memo_function>memo.call
+    serve_otherwise = <vectorcallfunc>memo_serve_otherwise
     fill = <memo_filler>memo.fill
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear

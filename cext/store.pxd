@@ -809,6 +809,26 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
     return 1
 
 
+cdef inline int store_read_any_time(Store* s, PyObject* key, uint32_t hash, PyObject** value) noexcept:
+    """store_read for whom time is no matter of the store's, as in ANY_TIME: 1 a hit, 0 a miss, -1 on an error.
+
+    Takes the lock itself.
+    """
+    cdef uint32_t e
+    hotset_lock(&s.lock)
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e == NIL:
+        s.count.misses += 1
+    else:
+        value[0] = <PyObject*>s.slab.entries[e].value
+        incref(value[0])
+        s.policy.hit(s.state, &s.slab, e)
+        s.count.hits += 1
+    hotset_unlock(&s.lock)
+    return e != NIL
+
+
 cdef inline void store_expire(Store* s, double now, Grave* grave) noexcept nogil:
     """Bury all that has expired. Takes the lock itself."""
     hotset_lock(&s.lock)
