@@ -5,10 +5,10 @@ import sys
 import time
 
 import pytest
+from hostile import BadKeyError, Incomparable, Meddler
 
 import hotset
 from hotset._engine import Fresh, Memo
-from hostile import BadKeyError, Incomparable, Meddler
 
 MANY = 20_000  # keys: about one in 200 is not the first that its place in the index brings up
 
