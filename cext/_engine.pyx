@@ -21,14 +21,13 @@ from policy.lfu cimport lfu_hit, lfu_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
-from replay cimport Tally, integer, replay_all
-from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX, PyCFunction, PyDescr_NewMethod,
-                     PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable, PyLong_CheckExact,
-                     PyMethodDef, PyMethod_New, PyObject_Vectorcall, PyType_Modified, PyUnicode_CheckExact,
-                     PyVectorcall_Call, PyVectorcall_NARGS, Py_ReprEnter, Py_ReprLeave, Py_TPFLAGS_HAVE_VECTORCALL,
-                     Py_TPFLAGS_METHOD_DESCRIPTOR, TypeSlots, call, dict_set, hotset_clock_coarse, hotset_clock_precise,
-                     hotset_hash, hotset_known_hash, hotset_mix, inquiry, traverseproc, tuple_item, tuple_items, tuple_size,
-                     checked, objobjargproc, vectorcallfunc)
+from replay cimport integer, replay_with
+from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable,
+                     PyLong_CheckExact, PyMethod_New, PyObject_Vectorcall, PyUnicode_CheckExact, PyVectorcall_NARGS,
+                     Py_ReprEnter, Py_ReprLeave, call, checked, hotset_clock_coarse, hotset_clock_precise, hotset_hash,
+                     hotset_known_hash, hotset_mix, tuple_item, tuple_items, tuple_size)
+from slots cimport (PyCFunction, PyMethodDef, PyVectorcall_Call, TypeSlots, give_method, give_vectorcall, inquiry,
+                    objobjargproc, traverseproc, vectorcallfunc)
 from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced,
                     SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, key_of, store_bury_all,
                     store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
@@ -48,7 +47,7 @@ from datetime import timedelta
 
 from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one
 from hotset.flights import board, land
-from hotset.methods import BoundMemo, new_store
+from hotset.methods import BoundMemo, info_of, new_store
 from hotset.stats import CacheStats
 from hotset.views import CacheItems, CacheValues
 
@@ -235,8 +234,7 @@ cdef class Cache:
 
     cdef void drop(self, Grave* grave) noexcept:
         """Tell the listener of what was buried and give the references up. The lock is free; an error that is set stays."""
-        cdef PyObject* key
-        cdef PyObject* value
+        cdef Replaced gone
         cdef uint32_t cause
         cdef PyObject* error[3]
         cdef bint failed
@@ -246,11 +244,8 @@ cdef class Cache:
         if failed:
             PyErr_Fetch(&error[0], &error[1], &error[2])
         while grave.head != NIL:
-            store_exhume(&self.store, grave, &key, &value, &cause)
-            if self.on_evict_ is not None:
-                self.tell(key, value, cause)
-            decref(key)
-            decref(value)
+            store_exhume(&self.store, grave, &gone.key, &gone.value, &cause)
+            self.let_go(&gone, cause)
         if failed:
             PyErr_Restore(error[0], error[1], error[2])
 
@@ -875,11 +870,7 @@ cdef class Cache:
 
     def _validate(self):
         """Raise AssertionError if an invariant of the structures is broken. O(n), for tests."""
-        cdef bint right
-        hotset_lock(&self.store.lock)
-        right = store_validate(&self.store)
-        hotset_unlock(&self.store.lock)
-        if not right:
+        if not store_validate(&self.store):
             raise AssertionError(f"the structures of this {type(self).__name__} are inconsistent")
 
     # ---- copies ----
@@ -1181,16 +1172,7 @@ cdef class Memo:
 
     def cache_info(self):
         """Hits, misses, maxsize and current size; for a method, of all instances together."""
-        return self._info(self.all_stores())
-
-    def _info(self, stores, /):
-        cdef Cache store
-        hits, misses, currsize = 0, self.misses, 0
-        for store in stores:
-            hits += store.store.count.hits
-            misses += store.store.count.misses
-            currsize += store.currsize
-        return functools._CacheInfo(hits, misses, self.cache_parameters()["maxsize"], currsize)
+        return info_of(self.all_stores(), self.cache_parameters()["maxsize"], self.misses)
 
     def cache_clear(self):
         """Forget all results and begin to count anew."""
@@ -1215,10 +1197,8 @@ cdef class Memo:
 
     cdef object key_of(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames):
         """The key of a call with other arguments than one str or int: as functools makes it."""
-        cdef Py_ssize_t nkw = tuple_size(kwnames) if kwnames != NULL else 0, i
         if self.make_key is not None:
-            return self.make_key(*[<object>args[i] for i in range(nargs)],
-                                 **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
+            return stolen(PyObject_Vectorcall(<PyObject*>self.make_key, args, nargs, kwnames))
         return stolen(call_key(args, nargs, kwnames, <PyObject*>KWD_MARK, self.typed))
 
     cdef PyObject* call(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
@@ -1270,16 +1250,7 @@ cdef class Memo:
 
 def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     """What hotset.replay runs: (hits, hit bytes, bytes) of keys of one integer type; `cache` lends its policy."""
-    cdef Store s
-    cdef Tally tally = [0, 0.0, 0.0]
-    memset(&s, 0, sizeof(Store))
-    if store_open(&s, &cache.store.policy, limit, sizes is not None) != 0:
-        raise MemoryError
-    try:
-        replay_all(&s, &tally, keys, sizes)
-    finally:
-        store_close(&s)
-    return tally.hits, tally.byte_hits, tally.bytes
+    return replay_with(&cache.store.policy, limit, keys, sizes)
 
 
 # ---- what Cython cannot declare: slots of the types ----
@@ -1480,18 +1451,8 @@ cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
     return assign_slowly(<PyObject*>self, key, value)
 
 
+cdef const char* GET_DOC = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
 cdef PyMethodDef GET[4]
-
-
-cdef int install_get(PyTypeObject* cls, PyMethodDef* method, cache_function get) except -1:
-    """Give a class, and those derived from it, their `get`; `method` must stay."""
-    method.ml_name = b"get"
-    method.ml_meth = <PyCFunction>get
-    method.ml_flags = METH_FASTCALL | METH_KEYWORDS
-    method.ml_doc = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
-    (<object>(<TypeSlots*>cls).tp_dict)["get"] = PyDescr_NewMethod(cls, method)
-    PyType_Modified(cls)
-    return 0
 
 
 cdef int install() except -1:
@@ -1515,15 +1476,11 @@ cdef int install() except -1:
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
         (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
-    install_get(<PyTypeObject*>Cache, &GET[0], cache_get)
-    install_get(<PyTypeObject*>LFUCache, &GET[1], lfu_get)
-    install_get(<PyTypeObject*>ARCCache, &GET[2], arc_get)
-    install_get(<PyTypeObject*>TinyLFUCache, &GET[3], tinylfu_get)
-    slots = <TypeSlots*>Memo
-    slots.tp_vectorcall_offset = <char*>&memo.vectorcall - <char*><PyObject*>memo
-    slots.tp_call = <void*>PyVectorcall_Call
-    slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR
-    PyType_Modified(<PyTypeObject*>Memo)
+    give_method(<PyTypeObject*>Cache, &GET[0], b"get", <PyCFunction>cache_get, GET_DOC)
+    give_method(<PyTypeObject*>LFUCache, &GET[1], b"get", <PyCFunction>lfu_get, GET_DOC)
+    give_method(<PyTypeObject*>ARCCache, &GET[2], b"get", <PyCFunction>arc_get, GET_DOC)
+    give_method(<PyTypeObject*>TinyLFUCache, &GET[3], b"get", <PyCFunction>tinylfu_get, GET_DOC)
+    give_vectorcall(<PyTypeObject*>Memo, <char*>&memo.vectorcall - <char*><PyObject*>memo)
     return 0
 
 

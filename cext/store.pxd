@@ -885,14 +885,21 @@ cdef inline Counters store_counters(Store* s, bint reset) noexcept nogil:
 
 
 cdef inline bint store_validate(Store* s) noexcept nogil:
-    """Every invariant of the structures, and of what they say of each other; O(n). Nothing may be in a grave."""
+    """Every invariant of the structures, and of what they say of each other; O(n). Nothing may be in a grave.
+
+    Takes the lock itself.
+    """
     cdef uint32_t e, live = 0
     cdef double weight = 0.0, slack
+    cdef bint right
+    hotset_lock(&s.lock)
     for e in range(<uint32_t>SENTINELS, s.slab.top):
         if is_live(&s.slab.entries[e]):
             live += 1
             weight += slab_weight(&s.slab, e)
     slack = 1e-6 * (1.0 + weight)
-    return (live == s.index.used and live == s.slab.live and s.weight <= s.limit
-            and weight - slack <= s.weight <= weight + slack and index_validate(&s.index, store_hashes(s))
-            and wheel_validate(&s.wheel) and s.policy.validate(s.state, &s.slab))
+    right = (live == s.index.used and live == s.slab.live and s.weight <= s.limit
+             and weight - slack <= s.weight <= weight + slack and index_validate(&s.index, store_hashes(s))
+             and wheel_validate(&s.wheel) and s.policy.validate(s.state, &s.slab))
+    hotset_unlock(&s.lock)
+    return right
