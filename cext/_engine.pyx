@@ -25,15 +25,15 @@ from replay cimport integer, replay_with
 from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable,
                      PyLong_CheckExact, PyMethod_New, PyObject_Vectorcall, PyUnicode_CheckExact, PyVectorcall_NARGS,
                      Py_ReprEnter, Py_ReprLeave, call, checked, hotset_clock_coarse, hotset_clock_precise, hotset_hash,
-                     hotset_known_hash, hotset_mix, tuple_item, tuple_items, tuple_size)
+                     hotset_known_hash, hotset_mix, tuple_item, tuple_items)
 from slots cimport (PyCFunction, PyMethodDef, PyVectorcall_Call, TypeSlots, give_method, give_vectorcall, inquiry,
                     objobjargproc, traverseproc, vectorcallfunc)
-from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced,
-                    SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, key_of, store_bury_all,
+from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED,
+                    Replaced, SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, store_bury_all,
                     store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
-                    store_next, store_open, store_peek, store_pop_victim, store_read, store_read_candidate,
-                    store_read_any_time, store_read_known, store_read_same, store_resize, store_take, store_touch, store_validate,
-                    store_visit, store_write, store_write_known)
+                    store_next, store_open, store_peek, store_pop_victim, store_read, store_read_any_time,
+                    store_read_candidate, store_read_known, store_read_same, store_resize, store_take, store_touch,
+                    store_validate, store_visit, store_write, store_write_known, xdecref)
 
 import copyreg
 import functools
@@ -227,8 +227,7 @@ cdef class Cache:
 
     cdef double as_life(self, object ttl) except? -1:
         """A time to live that a caller gave, in the unit of the timer, which has been asked for the time."""
-        cdef double life = seconds_of(ttl)
-        return life * 1e6 if self.datetimes else life
+        return seconds_of(ttl) * (1e6 if self.datetimes else 1.0)
 
     # ---- entries ----
 
@@ -285,13 +284,8 @@ cdef class Cache:
         """read() for a key whose mixed hash is known."""
         cdef Grave grave
         cdef double t
-        cdef int status
         self.now(&t)
-        value[0] = NULL
-        status = store_read(&self.store, key, hash, t, value, &grave)
-        if status < 0:
-            return -1
-        if status > 0:
+        if checked(store_read(&self.store, key, hash, t, value, &grave)) > 0:
             self.drop(&grave)
         return 0
 
@@ -430,15 +424,13 @@ cdef class Cache:
         self.now(&t)
         status = store_take(&self.store, key, hash, t, cause, &value, &grave)
         self.drop(&grave)
-        if status < 0:
-            checked(status)
+        checked(status)
         return value
 
     cdef bint discard(self, object key, uint32_t cause) except -1:
         """Remove a key; whether it was there."""
         cdef PyObject* value = self.take(<PyObject*>key, cause)
-        if value != NULL:
-            decref(value)
+        xdecref(value)
         return value != NULL
 
     cdef list snapshot(self, bint hottest_first, object most, bint full):
@@ -555,8 +547,7 @@ cdef class Cache:
 
     def __contains__(self, key):
         cdef PyObject* value = self.glance(<PyObject*>key)
-        if value != NULL:
-            decref(value)
+        xdecref(value)
         return value != NULL
 
     def __len__(self):
@@ -642,16 +633,14 @@ cdef class Cache:
         cdef uint32_t hash = hotset_mix(hotset_hash(<PyObject*>key))
         cdef double t, deadline
         cdef int status
-        cdef PyObject* value = NULL
+        cdef PyObject* found
+        value = None
         if self.ttu_ is not None and ttl is None:
-            value = self.glance(<PyObject*>key)
-            if value == NULL:
+            found = self.glance(<PyObject*>key)
+            if found == NULL:
                 return False
-        try:
-            self.lifetime(key, <object>value if value != NULL else None, ttl, &t, &deadline)
-        finally:
-            if value != NULL:
-                decref(value)
+            value = stolen(found)
+        self.lifetime(key, value, ttl, &t, &deadline)
         status = store_touch(&self.store, <PyObject*>key, hash, t, deadline, &grave)
         self.drop(&grave)
         if status == NO_MEMORY:
@@ -687,8 +676,7 @@ cdef class Cache:
         if not found:
             raise KeyError(f"{type(self).__name__} is empty")
         result = (stolen(key), stolen(value))
-        if self.flights is not None:
-            self.fence(result[0])
+        self.fence(result[0])
         return result
 
     def setdefault(self, key, default=None):
@@ -900,11 +888,9 @@ cdef class Cache:
         cdef double t
         self.configure_from(state["configuration"])
         attributes = state["attributes"]
-        slots = None
-        if isinstance(attributes, tuple):
-            attributes, slots = attributes
-        for name, value in (*(attributes or {}).items(), *(slots or {}).items()):
-            setattr(self, name, value)
+        for part in attributes if isinstance(attributes, tuple) else (attributes,):     # __dict__, and what slots hold
+            for name, value in (part or {}).items():
+                setattr(self, name, value)
         for entry in state["entries"]:
             if entry[3] < HOTSET_NEVER:
                 self.start_clock(entry[3])
@@ -1189,8 +1175,7 @@ cdef class Memo:
         return self.store_of(<PyObject*>instance)
 
     cdef Cache store_of(self, PyObject* instance):
-        number = <size_t>instance
-        known = self.stores.get(number)
+        known = self.stores.get(<size_t>instance)
         if known is None:
             known = new_store(self.stores, <object>instance, self.make_store)
         return known[1]
@@ -1227,23 +1212,17 @@ cdef class Memo:
     cdef PyObject* fill(self, Cache store, PyObject* missed, uint32_t hash, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames) except NULL:
         """Call the function for a key that has missed, and keep what it returns."""
-        cdef PyObject* value
-        cdef Py_ssize_t nkw, i
+        cdef Py_ssize_t i
         key = <object>missed
         if not self.shared:
-            value = PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames)
-            try:
-                store.write_hashed(key, hash, <object>value, None, ADD, None)
-            except:
-                decref(value)
-                raise
-            return value
-        function = self.function
-        if kwnames != NULL:
-            nkw = tuple_size(kwnames)
-            function = functools.partial(
-                function, **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
-        result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
+            result = stolen(PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames))
+            store.write_hashed(key, hash, result, None, ADD, None)
+        else:
+            function = self.function
+            if kwnames != NULL:
+                function = functools.partial(
+                    function, **{name: <object>args[nargs + i] for i, name in enumerate(<tuple>kwnames)})
+            result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
         incref(<PyObject*>result)
         return <PyObject*>result
 
@@ -1417,14 +1396,12 @@ cdef PyObject* memo_serve_otherwise(Memo self, PyObject* const* args, size_t nar
     cdef PyObject* value = NULL
     cdef Py_hash_t known
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
-    cdef int status
     if kwnames == NULL and (nargs == 1 or nargs == 2) and self.plain:
         known = hotset_known_hash(args[0])
         if known != -1:
-            status = store_read_any_time(&self.store.store, args[0], hotset_mix(known), &value)
-            if status < 0:
+            if store_read_any_time(&self.store.store, args[0], hotset_mix(known), &value) < 0:
                 return NULL
-            if status > 0:
+            if value != NULL:
                 value = served(self, value)
     return value if value != NULL else call(<PyObject*>self.function, args, nargsf, kwnames)
 

@@ -41,6 +41,7 @@ cdef extern from "compat.h" nogil:
 cdef extern from "Python.h":
     void incref "Py_INCREF"(PyObject*) nogil
     void decref "Py_DECREF"(PyObject*)
+    void xdecref "Py_XDECREF"(PyObject*)
     int compare "PyObject_RichCompareBool"(PyObject*, PyObject*, int)
     void PyErr_SetString(PyObject*, const char*)
     PyObject* PyExc_RuntimeError
@@ -810,15 +811,13 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
 
 
 cdef inline int store_read_any_time(Store* s, PyObject* key, uint32_t hash, PyObject** value) noexcept:
-    """store_read for whom time is no matter of the store's, as in ANY_TIME: 1 a hit, 0 a miss, -1 on an error.
-
-    Takes the lock itself.
-    """
+    """store_read where time is the caller's affair, as in ANY_TIME: 0; -1 on an error. Takes the lock itself."""
     cdef uint32_t e
     hotset_lock(&s.lock)
     if store_find(s, key, hash, &e) < 0:
         return -1
     if e == NIL:
+        value[0] = NULL
         s.count.misses += 1
     else:
         value[0] = <PyObject*>s.slab.entries[e].value
@@ -826,7 +825,7 @@ cdef inline int store_read_any_time(Store* s, PyObject* key, uint32_t hash, PyOb
         s.policy.hit(s.state, &s.slab, e)
         s.count.hits += 1
     hotset_unlock(&s.lock)
-    return e != NIL
+    return 0
 
 
 cdef inline void store_expire(Store* s, double now, Grave* grave) noexcept nogil:

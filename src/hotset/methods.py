@@ -56,7 +56,7 @@ def info_of(stores: Iterable[Cache[Hashable, Any]], maxsize: float | None, misse
         sum(each.hits for each in stats),
         misses + sum(each.misses for each in stats),
         maxsize,  # type: ignore[arg-type] # as given: cached takes floats, too
-        sum(store.currsize for store in stores),  # type: ignore[arg-type] # of sizes that may be floats
+        sum(store.currsize for store in stores),  # type: ignore[misc] # sizes may be floats, too
     )
 
 
