@@ -1389,7 +1389,7 @@ cdef PyObject* memo_serve(Memo self, PyObject* const* args, size_t nargsf, PyObj
 
 
 cdef PyObject* memo_serve_otherwise(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
-    """memo_serve for a key that shares its place in the index with others, and for other calls.
+    """memo_serve for a key that lies far from its home in the index or behind another's tag, and for other calls.
 
     So one str or small int has always been looked up, and is counted as a hit or a miss, when the function is called.
     """

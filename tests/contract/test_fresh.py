@@ -10,7 +10,7 @@ from hostile import BadKeyError, Incomparable, Meddler
 import hotset
 from hotset._engine import Fresh, Memo
 
-MANY = 20_000  # keys: about one in 200 is not the first that its place in the index brings up
+MANY = 20_000  # keys: so many fill the index until some lie far from home, where the quick look-up gives up
 
 
 @pytest.fixture(params=["lru", "lfu", "arc", "tinylfu", "fifo", "rr"])
