@@ -6,7 +6,6 @@ What a cache is made of, and what keeps it correct, is in store. This module add
 single flight, copies, and the slots that let the garbage collector and the interpreter see the types as they are.
 """
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.object cimport PyObject, PyTypeObject, visitproc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -14,7 +13,7 @@ from libc.string cimport memset
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
 from core.slab cimport NIL, SENTINELS
-from envelope cimport ENTRY_SLOTS, Wanted, found_all, hotset_crc32_prepare, open_all
+from envelope cimport Wanted, found_all, hotset_crc32_prepare, open_all, wanted_of
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
@@ -23,22 +22,20 @@ from policy.lfu cimport lfu_hit, lfu_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
-from replay cimport Tally, integer, replay_all
-from records cimport RECORD_SLOTS, fill_record
-from instances cimport find_slots
-from python cimport (HOTSET_LIKELY, METH_FASTCALL, METH_KEYWORDS, PY_SSIZE_T_MAX, PyCFunction, PyDescr_NewMethod,
-                     PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable, PyLong_CheckExact,
-                     PyMethodDef, PyMethod_New, PyObject_Vectorcall, PyType_Modified, PyUnicode_CheckExact,
-                     PyVectorcall_Call, PyVectorcall_NARGS, Py_ReprEnter, Py_ReprLeave, Py_TPFLAGS_HAVE_VECTORCALL,
-                     Py_TPFLAGS_METHOD_DESCRIPTOR, TypeSlots, call, dict_set, hotset_clock_coarse, hotset_clock_precise,
-                     hotset_hash, hotset_known_hash, hotset_mix, inquiry, traverseproc, tuple_item, tuple_items, tuple_size,
-                     checked, objobjargproc, vectorcallfunc)
-from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED, Replaced,
-                    SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, key_of, store_bury_all,
+from records cimport Recorded, recorded_of, records_of
+from replay cimport integer, replay_with
+from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable,
+                     PyLong_CheckExact, PyMethod_New, PyObject_Vectorcall, PyUnicode_CheckExact, PyVectorcall_NARGS,
+                     Py_ReprEnter, Py_ReprLeave, call, checked, hotset_clock_coarse, hotset_clock_precise, hotset_hash,
+                     hotset_known_hash, hotset_mix, tuple_item, tuple_items)
+from slots cimport (PyCFunction, PyMethodDef, PyVectorcall_Call, TypeSlots, give_method, give_vectorcall, inquiry,
+                    objobjargproc, traverseproc, vectorcallfunc)
+from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED,
+                    Replaced, SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, store_bury_all,
                     store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
-                    store_next, store_open, store_peek, store_pop_victim, store_read, store_read_candidate,
-                    store_read_known, store_read_same, store_resize, store_take, store_touch, store_validate,
-                    store_visit, store_write, store_write_known)
+                    store_next, store_open, store_peek, store_pop_victim, store_read, store_read_any_time,
+                    store_read_candidate, store_read_known, store_read_same, store_resize, store_take, store_touch,
+                    store_validate, store_visit, store_write, store_write_known, xdecref)
 
 import copyreg
 import functools
@@ -52,7 +49,7 @@ from datetime import timedelta
 
 from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one
 from hotset.flights import board, land
-from hotset.methods import BoundMemo, new_store
+from hotset.methods import BoundMemo, info_of, new_store
 from hotset.stats import CacheStats
 from hotset.views import CacheItems, CacheValues
 
@@ -234,15 +231,13 @@ cdef class Cache:
 
     cdef double as_life(self, object ttl) except? -1:
         """A time to live that a caller gave, in the unit of the timer, which has been asked for the time."""
-        cdef double life = seconds_of(ttl)
-        return life * 1e6 if self.datetimes else life
+        return seconds_of(ttl) * (1e6 if self.datetimes else 1.0)
 
     # ---- entries ----
 
     cdef void drop(self, Grave* grave) noexcept:
         """Tell the listener of what was buried and give the references up. The lock is free; an error that is set stays."""
-        cdef PyObject* key
-        cdef PyObject* value
+        cdef Replaced gone
         cdef uint32_t cause
         cdef PyObject* error[3]
         cdef bint failed
@@ -252,11 +247,8 @@ cdef class Cache:
         if failed:
             PyErr_Fetch(&error[0], &error[1], &error[2])
         while grave.head != NIL:
-            store_exhume(&self.store, grave, &key, &value, &cause)
-            if self.on_evict_ is not None:
-                self.tell(key, value, cause)
-            decref(key)
-            decref(value)
+            store_exhume(&self.store, grave, &gone.key, &gone.value, &cause)
+            self.let_go(&gone, cause)
         if failed:
             PyErr_Restore(error[0], error[1], error[2])
 
@@ -296,13 +288,8 @@ cdef class Cache:
         """read() for a key whose mixed hash is known."""
         cdef Grave grave
         cdef double t
-        cdef int status
         self.now(&t)
-        value[0] = NULL
-        status = store_read(&self.store, key, hash, t, value, &grave)
-        if status < 0:
-            return -1
-        if status > 0:
+        if checked(store_read(&self.store, key, hash, t, value, &grave)) > 0:
             self.drop(&grave)
         return 0
 
@@ -444,15 +431,13 @@ cdef class Cache:
         self.now(&t)
         status = store_take(&self.store, key, hash, t, cause, &value, &grave)
         self.drop(&grave)
-        if status < 0:
-            checked(status)
+        checked(status)
         return value
 
     cdef bint discard(self, object key, uint32_t cause) except -1:
         """Remove a key; whether it was there."""
         cdef PyObject* value = self.take(<PyObject*>key, cause)
-        if value != NULL:
-            decref(value)
+        xdecref(value)
         return value != NULL
 
     cdef list snapshot(self, bint hottest_first, object most, bint full):
@@ -569,8 +554,7 @@ cdef class Cache:
 
     def __contains__(self, key):
         cdef PyObject* value = self.glance(<PyObject*>key)
-        if value != NULL:
-            decref(value)
+        xdecref(value)
         return value != NULL
 
     def __len__(self):
@@ -656,16 +640,14 @@ cdef class Cache:
         cdef uint32_t hash = hotset_mix(hotset_hash(<PyObject*>key))
         cdef double t, deadline
         cdef int status
-        cdef PyObject* value = NULL
+        cdef PyObject* found
+        value = None
         if self.ttu_ is not None and ttl is None:
-            value = self.glance(<PyObject*>key)
-            if value == NULL:
+            found = self.glance(<PyObject*>key)
+            if found == NULL:
                 return False
-        try:
-            self.lifetime(key, <object>value if value != NULL else None, ttl, &t, &deadline)
-        finally:
-            if value != NULL:
-                decref(value)
+            value = stolen(found)
+        self.lifetime(key, value, ttl, &t, &deadline)
         status = store_touch(&self.store, <PyObject*>key, hash, t, deadline, &grave)
         self.drop(&grave)
         if status == NO_MEMORY:
@@ -701,8 +683,7 @@ cdef class Cache:
         if not found:
             raise KeyError(f"{type(self).__name__} is empty")
         result = (stolen(key), stolen(value))
-        if self.flights is not None:
-            self.fence(result[0])
+        self.fence(result[0])
         return result
 
     def setdefault(self, key, default=None):
@@ -884,11 +865,7 @@ cdef class Cache:
 
     def _validate(self):
         """Raise AssertionError if an invariant of the structures is broken. O(n), for tests."""
-        cdef bint right
-        hotset_lock(&self.store.lock)
-        right = store_validate(&self.store)
-        hotset_unlock(&self.store.lock)
-        if not right:
+        if not store_validate(&self.store):
             raise AssertionError(f"the structures of this {type(self).__name__} are inconsistent")
 
     # ---- copies ----
@@ -918,11 +895,9 @@ cdef class Cache:
         cdef double t
         self.configure_from(state["configuration"])
         attributes = state["attributes"]
-        slots = None
-        if isinstance(attributes, tuple):
-            attributes, slots = attributes
-        for name, value in (*(attributes or {}).items(), *(slots or {}).items()):
-            setattr(self, name, value)
+        for part in attributes if isinstance(attributes, tuple) else (attributes,):     # __dict__, and what slots hold
+            for name, value in (part or {}).items():
+                setattr(self, name, value)
         for entry in state["entries"]:
             if entry[3] < HOTSET_NEVER:
                 self.start_clock(entry[3])
@@ -1190,16 +1165,7 @@ cdef class Memo:
 
     def cache_info(self):
         """Hits, misses, maxsize and current size; for a method, of all instances together."""
-        return self._info(self.all_stores())
-
-    def _info(self, stores, /):
-        cdef Cache store
-        hits, misses, currsize = 0, self.misses, 0
-        for store in stores:
-            hits += store.store.count.hits
-            misses += store.store.count.misses
-            currsize += store.currsize
-        return functools._CacheInfo(hits, misses, self.cache_parameters()["maxsize"], currsize)
+        return info_of(self.all_stores(), self.cache_parameters()["maxsize"], self.misses)
 
     def cache_clear(self):
         """Forget all results and begin to count anew."""
@@ -1216,18 +1182,15 @@ cdef class Memo:
         return self.store_of(<PyObject*>instance)
 
     cdef Cache store_of(self, PyObject* instance):
-        number = <size_t>instance
-        known = self.stores.get(number)
+        known = self.stores.get(<size_t>instance)
         if known is None:
             known = new_store(self.stores, <object>instance, self.make_store)
         return known[1]
 
     cdef object key_of(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames):
         """The key of a call with other arguments than one str or int: as functools makes it."""
-        cdef Py_ssize_t nkw = tuple_size(kwnames) if kwnames != NULL else 0, i
         if self.make_key is not None:
-            return self.make_key(*[<object>args[i] for i in range(nargs)],
-                                 **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
+            return stolen(PyObject_Vectorcall(<PyObject*>self.make_key, args, nargs, kwnames))
         return stolen(call_key(args, nargs, kwnames, <PyObject*>KWD_MARK, self.typed))
 
     cdef PyObject* call(self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) except NULL:
@@ -1256,92 +1219,52 @@ cdef class Memo:
     cdef PyObject* fill(self, Cache store, PyObject* missed, uint32_t hash, PyObject* const* args, Py_ssize_t nargs,
                         PyObject* kwnames) except NULL:
         """Call the function for a key that has missed, and keep what it returns."""
-        cdef PyObject* value
-        cdef Py_ssize_t nkw, i
+        cdef Py_ssize_t i
         key = <object>missed
         if not self.shared:
-            value = PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames)
-            try:
-                store.write_hashed(key, hash, <object>value, None, ADD, None)
-            except:
-                decref(value)
-                raise
-            return value
-        function = self.function
-        if kwnames != NULL:
-            nkw = tuple_size(kwnames)
-            function = functools.partial(
-                function, **{<object>tuple_item(kwnames, i): <object>args[nargs + i] for i in range(nkw)})
-        result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
+            result = stolen(PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames))
+            store.write_hashed(key, hash, result, None, ADD, None)
+        else:
+            function = self.function
+            if kwnames != NULL:
+                function = functools.partial(
+                    function, **{name: <object>args[nargs + i] for i, name in enumerate(<tuple>kwnames)})
+            result = store.load(key, function, tuple([<object>args[i] for i in range(nargs)]), None)
         incref(<PyObject*>result)
         return <PyObject*>result
 
 
 def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     """What hotset.replay runs: (hits, hit bytes, bytes) of keys of one integer type; `cache` lends its policy."""
-    cdef Store s
-    cdef Tally tally = [0, 0.0, 0.0]
-    memset(&s, 0, sizeof(Store))
-    if store_open(&s, &cache.store.policy, limit, sizes is not None) != 0:
-        raise MemoryError
-    try:
-        replay_all(&s, &tally, keys, sizes)
-    finally:
-        store_close(&s)
-    return tally.hits, tally.byte_hits, tally.bytes
+    return replay_with(&cache.store.policy, limit, keys, sizes)
 
 
 # ---- bytes from other processes ----
 
-cdef class Opener:
-    """Opens envelopes of one wire, as hotset.wire writes them: into `entry` objects, in `found` tuples."""
-    cdef Wanted wanted
-    cdef object classes, nothing, decode
-    cdef dict origins
+def plan_opening(type entry, type found, codec, schema, limit):
+    """What open_envelopes and found_in need to know, for as long as the classes are there. See envelope."""
+    return wanted_of(entry, found, codec, schema, limit, types.MemberDescriptorType)
 
-    def __init__(self, entry, found, nothing, decode, dict origins, *, codec, schema, limit):
-        find_slots(entry, entry.__match_args__, types.MemberDescriptorType, self.wanted.slots, ENTRY_SLOTS)
-        self.classes, self.nothing, self.decode, self.origins = (entry, found), nothing, decode, origins
-        self.wanted.entry, self.wanted.found = <PyTypeObject*>entry, <PyTypeObject*>found
-        self.wanted.codec, self.wanted.schema, self.wanted.limit = codec, schema, limit
+def open_envelopes(bytes plan, list places, list envelopes, double now, cleared, epoch, decode, dict origins, nothing, odd):
+    """(what was found, None, origins); or (None, values, origins) if all are fresh and have no tags. O(bytes)."""
+    return open_all(<const Wanted*><char*>plan, places, envelopes, now, cleared, epoch, decode, origins, nothing, odd)
 
-    def open(self, list places, list envelopes, double now, cleared, epoch, odd, /):
-        """(what was found, None, origins); or (None, values, origins) if all are fresh and have no tags. O(bytes).
+def found_in(bytes plan, list envelopes, list values, list origins, double now):
+    """What was found in these envelopes, of which open_envelopes has told the rest. O(n)."""
+    return found_all(<const Wanted*><char*>plan, envelopes, values, origins, now)
 
-        Where an envelope is None, nothing is found; what is not as it usually is, odd(place, envelope) opens.
-        """
-        return open_all(&self.wanted, places, envelopes, now, cleared, epoch, self.decode, self.origins, self.nothing, odd)
+def plan_recording(type record):
+    """What make_records needs to know of a class of Fresh. See records."""
+    cdef Fresh fresh = Fresh()
+    return recorded_of(record, <char*>&fresh.until - <char*><PyObject*>fresh, types.MemberDescriptorType)
 
-    def found(self, list envelopes, list values, list origins, double now, /):
-        """What was found, from what `open` has said of these envelopes. O(n)."""
-        return found_all(&self.wanted, envelopes, values, origins, now)
-
-
-cdef class Recorder:
-    """Makes records, of a class of Fresh with slots, of what an Opener has opened."""
-    cdef Py_ssize_t slots[RECORD_SLOTS]
-    cdef type record
-
-    def __init__(self, type record):
-        find_slots(record, record.__slots__, types.MemberDescriptorType, self.slots, RECORD_SLOTS)
-        self.record = record
-
-    def make(self, list envelopes, list values, list origins, double now, double moment, double longest, double bound,
-             loose, /):
-        """Records as of a moment, that live no longer than `longest` and are fresh till `bound`; the longest is kept how
-        long. O(n).
-        """
-        cdef list records = []
-        cdef Fresh record
-        cdef double keep = 0.0
-        moment_object = moment
-        for envelope, value, origin in zip(envelopes, values, origins):
-            record = <Fresh>(<PyTypeObject*>self.record).tp_new(self.record, <PyObject*>(), NULL)
-            record.until = min(bound, fill_record(self.slots, record, <const unsigned char*>PyBytes_AS_STRING(envelope), origin, now, moment,
-                                                  moment_object, longest, loose, &keep))
-            record.value = value
-            records.append(record)
-        return records, keep
+def make_records(bytes plan, type record, list envelopes, list values, list origins, double now, double moment,
+                 double longest, double until, loose):
+    """(records of opened envelopes as of a moment, for how long one is kept at most). O(n)."""
+    made = records_of(<const Recorded*><char*>plan, record, envelopes, origins, now, moment, longest, until, loose)
+    for record_made, value in zip(<list>made[0], values):
+        (<Fresh>record_made).value = value
+    return made
 
 
 # ---- what Cython cannot declare: slots of the types ----
@@ -1381,6 +1304,7 @@ ctypedef PyObject* (*memo_filler)(Memo, Cache, PyObject*, uint32_t, PyObject* co
 cdef cache_function get_timed, get_slowly
 cdef cache_candidate get_equal
 cdef memo_function call_otherwise, call_slowly
+cdef vectorcallfunc serve_otherwise
 cdef memo_filler fill
 
 
@@ -1470,12 +1394,20 @@ cdef PyObject* memo_call(Memo self, PyObject* const* args, size_t nargsf, PyObje
     return call_otherwise(self, args, nargs, kwnames)
 
 
+cdef inline PyObject* served(Memo self, PyObject* value) noexcept:
+    """What a Fresh holds, a new reference in place of the one to it; NULL without an error if it is not to be served."""
+    cdef double t = hotset_clock_coarse()
+    cdef PyObject* held = <PyObject*>(<Fresh>value).value if (<Fresh>value).until > t and self.guard.until > t else NULL
+    if HOTSET_LIKELY(held != NULL):
+        incref(held)
+    decref(value)
+    return held
+
+
 cdef PyObject* memo_serve(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
     """Memo.__call__ where there is a guard: a value that is fresh is served, all else is the function's to find out."""
     cdef PyObject* value
-    cdef PyObject* served
     cdef uint32_t hash
-    cdef double t
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
     nargs -= nargs == 2                         # a default, which only the function has use for
     cdef int status = call_same(self, args, nargs, kwnames, ANY_TIME, &hash, &value)
@@ -1483,14 +1415,30 @@ cdef PyObject* memo_serve(Memo self, PyObject* const* args, size_t nargsf, PyObj
         hotset_hash(args[0])                    # cannot fail for a str, which keys made for one call mostly are
         status = call_same(self, args, nargs, kwnames, ANY_TIME, &hash, &value)
     if HOTSET_LIKELY(status > 0):
-        t = hotset_clock_coarse()
-        served = <PyObject*>(<Fresh>value).value if (<Fresh>value).until > t and self.guard.until > t else NULL
-        if HOTSET_LIKELY(served != NULL):
-            incref(served)
-            decref(value)
-            return served
-        decref(value)
+        value = served(self, value)
+        if HOTSET_LIKELY(value != NULL):
+            return value
+    elif status < 0:
+        return serve_otherwise(<PyObject*>self, args, nargsf, kwnames)
     return call(<PyObject*>self.function, args, nargsf, kwnames)
+
+
+cdef PyObject* memo_serve_otherwise(Memo self, PyObject* const* args, size_t nargsf, PyObject* kwnames) noexcept:
+    """memo_serve for a key that lies far from its home in the index or behind another's tag, and for other calls.
+
+    So one str or small int has always been looked up, and is counted as a hit or a miss, when the function is called.
+    """
+    cdef PyObject* value = NULL
+    cdef Py_hash_t known
+    cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
+    if kwnames == NULL and (nargs == 1 or nargs == 2) and self.plain:
+        known = hotset_known_hash(args[0])
+        if known != -1:
+            if store_read_any_time(&self.store.store, args[0], hotset_mix(known), &value) < 0:
+                return NULL
+            if value != NULL:
+                value = served(self, value)
+    return value if value != NULL else call(<PyObject*>self.function, args, nargsf, kwnames)
 
 
 cdef PyObject* memo_call_otherwise(Memo self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
@@ -1515,23 +1463,14 @@ cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
     return assign_slowly(<PyObject*>self, key, value)
 
 
+cdef const char* GET_DOC = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
 cdef PyMethodDef GET[4]
-
-
-cdef int install_get(PyTypeObject* cls, PyMethodDef* method, cache_function get) except -1:
-    """Give a class, and those derived from it, their `get`; `method` must stay."""
-    method.ml_name = b"get"
-    method.ml_meth = <PyCFunction>get
-    method.ml_flags = METH_FASTCALL | METH_KEYWORDS
-    method.ml_doc = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
-    (<object>(<TypeSlots*>cls).tp_dict)["get"] = PyDescr_NewMethod(cls, method)
-    PyType_Modified(cls)
-    return 0
 
 
 cdef int install() except -1:
     """Called once, when the module is imported."""
-    global traverse_fields, clear_fields, assign_slowly, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill
+    global traverse_fields, clear_fields, assign_slowly, get_timed, get_equal, get_slowly, call_otherwise, call_slowly, fill,\
+        serve_otherwise
     cdef TypeSlots* slots = <TypeSlots*>Cache
     cdef Memo memo = Memo.__new__(Memo)
     cdef Cache cache = LRUCache.__new__(LRUCache)
@@ -1540,6 +1479,7 @@ cdef int install() except -1:
     get_slowly = <cache_function>cache.get_slowly
     call_otherwise = memo_call_otherwise
     call_slowly = <memo_function>memo.call
+    serve_otherwise = <vectorcallfunc>memo_serve_otherwise
     fill = <memo_filler>memo.fill
     hotset_crc32_prepare()
     traverse_fields = slots.tp_traverse
@@ -1549,15 +1489,11 @@ cdef int install() except -1:
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
         (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
-    install_get(<PyTypeObject*>Cache, &GET[0], cache_get)
-    install_get(<PyTypeObject*>LFUCache, &GET[1], lfu_get)
-    install_get(<PyTypeObject*>ARCCache, &GET[2], arc_get)
-    install_get(<PyTypeObject*>TinyLFUCache, &GET[3], tinylfu_get)
-    slots = <TypeSlots*>Memo
-    slots.tp_vectorcall_offset = <char*>&memo.vectorcall - <char*><PyObject*>memo
-    slots.tp_call = <void*>PyVectorcall_Call
-    slots.tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR
-    PyType_Modified(<PyTypeObject*>Memo)
+    give_method(<PyTypeObject*>Cache, &GET[0], b"get", <PyCFunction>cache_get, GET_DOC)
+    give_method(<PyTypeObject*>LFUCache, &GET[1], b"get", <PyCFunction>lfu_get, GET_DOC)
+    give_method(<PyTypeObject*>ARCCache, &GET[2], b"get", <PyCFunction>arc_get, GET_DOC)
+    give_method(<PyTypeObject*>TinyLFUCache, &GET[3], b"get", <PyCFunction>tinylfu_get, GET_DOC)
+    give_vectorcall(<PyTypeObject*>Memo, <char*>&memo.vectorcall - <char*><PyObject*>memo)
     return 0
 
 

@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from python cimport PyErr_Clear, PyTuple_SET_ITEM, PyUnicode_AsUTF8AndSize
-from instances cimport PyType_GenericAlloc, set_slot
+from instances cimport PyType_GenericAlloc, find_slots, set_slot
 from store cimport HOTSET_NEVER, incref
 
 cdef extern from "crc32.h" nogil:
@@ -46,6 +46,15 @@ cdef struct Wanted:
     uint32_t schema
     unsigned char codec
     Py_ssize_t limit       # bytes; what is longer may be above what is allowed
+
+
+cdef inline bytes wanted_of(type entry, type found, unsigned char codec, uint32_t schema, Py_ssize_t limit, object descriptor):
+    """A Wanted as bytes. It holds no references."""
+    cdef Wanted w
+    find_slots(entry, entry.__match_args__, descriptor, w.slots, ENTRY_SLOTS)
+    w.entry, w.found = <PyTypeObject*>entry, <PyTypeObject*>found
+    w.codec, w.schema, w.limit = codec, schema, limit
+    return PyBytes_FromStringAndSize(<const char*>&w, sizeof(w))
 
 
 cdef inline bint is_plain(const Wanted* w, object place, const unsigned char* p, Py_ssize_t size) noexcept:
@@ -122,7 +131,7 @@ cdef inline list found_all(const Wanted* w, list envelopes, list values, list or
 
 cdef inline tuple open_all(const Wanted* w, list places, list envelopes, double now, uint64_t cleared, uint64_t epoch,
                            object decode, dict origins, object nothing, object odd):
-    """See Opener.open."""
+    """See open_envelopes."""
     cdef list found = None                              # until one is not fresh, values and origins say all
     cdef list values = []
     cdef list from_whom = []

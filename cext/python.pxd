@@ -1,5 +1,5 @@
 """C declarations of CPython's API and of the compat header that the Python face uses beside Cython's own."""
-from cpython.object cimport PyObject, PyTypeObject, visitproc
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 
@@ -22,37 +22,9 @@ cdef extern from "compat.h":
     bint HOTSET_LIKELY(bint x) noexcept nogil
 
 cdef extern from "Python.h":
-    ctypedef int (*traverseproc)(PyObject*, visitproc, void*)
-    ctypedef int (*inquiry)(PyObject*)
-    ctypedef PyObject* (*vectorcallfunc)(PyObject*, PyObject* const*, size_t, PyObject*)
-    ctypedef void* PyCFunction
-    ctypedef struct PyMethodDef:
-        const char* ml_name
-        PyCFunction ml_meth
-        int ml_flags
-        const char* ml_doc
-    ctypedef int (*objobjargproc)(PyObject*, PyObject*, PyObject*)
-    ctypedef struct PyMappingMethods:
-        objobjargproc mp_ass_subscript
-    ctypedef struct TypeSlots "PyTypeObject":
-        PyMappingMethods* tp_as_mapping
-        traverseproc tp_traverse
-        inquiry tp_clear
-        unsigned long tp_flags
-        Py_ssize_t tp_vectorcall_offset
-        void* tp_call
-        PyObject* tp_dict
-    enum:
-        METH_FASTCALL
-        METH_KEYWORDS
-        Py_TPFLAGS_HAVE_VECTORCALL
-        Py_TPFLAGS_METHOD_DESCRIPTOR
     const Py_ssize_t PY_SSIZE_T_MAX
     bint PyUnicode_CheckExact(PyObject*) nogil
     bint PyLong_CheckExact(PyObject*) nogil
-    object PyDescr_NewMethod(PyTypeObject*, PyMethodDef*)
-    void PyType_Modified(PyTypeObject*)
-    object PyVectorcall_Call(object, tuple, dict)
     Py_ssize_t PyVectorcall_NARGS(size_t) nogil
     PyObject* PyObject_Vectorcall(PyObject*, PyObject* const*, size_t, PyObject*) except NULL
     PyObject* call "PyObject_Vectorcall"(PyObject*, PyObject* const*, size_t, PyObject*)

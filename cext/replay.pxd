@@ -5,15 +5,16 @@ caches run. Keys come in batches, so that the table's slots and the entries are 
 needed: most of what a replay of a large cache waits for.
 """
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from batch cimport BATCH
 from core.index cimport Probe, probe_next, probe_start
 from core.slab cimport Entry, NIL, slab_release
 from core.links cimport list_move_front
-from policy.contract cimport CALL_HIT, MOVE_FRONT
+from policy.contract cimport CALL_HIT, MOVE_FRONT, Policy
 from python cimport hotset_hash_int64, hotset_hash_uint64, hotset_mix
-from store cimport (Grave, Replaced, Store, hotset_prefetch, store_admit, store_foresee, store_link, store_make_room,
-                    store_reserve)
+from store cimport (Grave, Replaced, Store, hotset_prefetch, store_admit, store_close, store_foresee, store_link,
+                    store_make_room, store_open, store_reserve)
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -152,3 +153,17 @@ cdef inline int replay_all(Store* s, Tally* tally, const integer[:] keys, object
             raise MemoryError
         PyErr_CheckSignals()
     return 0
+
+
+cdef inline tuple replay_with(const Policy* policy, double limit, const integer[:] keys, object sizes):
+    """(hits, hit bytes, bytes) of the keys in a store of its own; `sizes` is None or a buffer of as many doubles."""
+    cdef Store s
+    cdef Tally tally = [0, 0.0, 0.0]
+    memset(&s, 0, sizeof(Store))
+    if store_open(&s, policy, limit, sizes is not None) != 0:
+        raise MemoryError
+    try:
+        replay_all(&s, &tally, keys, sizes)
+    finally:
+        store_close(&s)
+    return tally.hits, tally.byte_hits, tally.bytes

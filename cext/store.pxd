@@ -41,6 +41,7 @@ cdef extern from "compat.h" nogil:
 cdef extern from "Python.h":
     void incref "Py_INCREF"(PyObject*) nogil
     void decref "Py_DECREF"(PyObject*)
+    void xdecref "Py_XDECREF"(PyObject*)
     int compare "PyObject_RichCompareBool"(PyObject*, PyObject*, int)
     void PyErr_SetString(PyObject*, const char*)
     PyObject* PyExc_RuntimeError
@@ -809,6 +810,24 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
     return 1
 
 
+cdef inline int store_read_any_time(Store* s, PyObject* key, uint32_t hash, PyObject** value) noexcept:
+    """store_read where time is the caller's affair, as in ANY_TIME: 0; -1 on an error. Takes the lock itself."""
+    cdef uint32_t e
+    hotset_lock(&s.lock)
+    if store_find(s, key, hash, &e) < 0:
+        return -1
+    if e == NIL:
+        value[0] = NULL
+        s.count.misses += 1
+    else:
+        value[0] = <PyObject*>s.slab.entries[e].value
+        incref(value[0])
+        s.policy.hit(s.state, &s.slab, e)
+        s.count.hits += 1
+    hotset_unlock(&s.lock)
+    return 0
+
+
 cdef inline void store_expire(Store* s, double now, Grave* grave) noexcept nogil:
     """Bury all that has expired. Takes the lock itself."""
     hotset_lock(&s.lock)
@@ -865,14 +884,21 @@ cdef inline Counters store_counters(Store* s, bint reset) noexcept nogil:
 
 
 cdef inline bint store_validate(Store* s) noexcept nogil:
-    """Every invariant of the structures, and of what they say of each other; O(n). Nothing may be in a grave."""
+    """Every invariant of the structures, and of what they say of each other; O(n). Nothing may be in a grave.
+
+    Takes the lock itself.
+    """
     cdef uint32_t e, live = 0
     cdef double weight = 0.0, slack
+    cdef bint right
+    hotset_lock(&s.lock)
     for e in range(<uint32_t>SENTINELS, s.slab.top):
         if is_live(&s.slab.entries[e]):
             live += 1
             weight += slab_weight(&s.slab, e)
     slack = 1e-6 * (1.0 + weight)
-    return (live == s.index.used and live == s.slab.live and s.weight <= s.limit
-            and weight - slack <= s.weight <= weight + slack and index_validate(&s.index, store_hashes(s))
-            and wheel_validate(&s.wheel) and s.policy.validate(s.state, &s.slab))
+    right = (live == s.index.used and live == s.slab.live and s.weight <= s.limit
+             and weight - slack <= s.weight <= weight + slack and index_validate(&s.index, store_hashes(s))
+             and wheel_validate(&s.wheel) and s.policy.validate(s.state, &s.slab))
+    hotset_unlock(&s.lock)
+    return right

@@ -21,6 +21,7 @@ from typing import (
     Literal,
     ParamSpec,
     Self,
+    TypeAlias,
     TypeVar,
     overload,
 )
@@ -48,55 +49,41 @@ def run_replay(
     cache: Cache[Any, Any], limit: float, keys: memoryview, sizes: array[float] | None
 ) -> tuple[int, float, float]: ...
 
+_Origins: TypeAlias = list[tuple[str, tuple[str, ...]]]
+
+def plan_opening(entry: type, found: type, codec: int, schema: int, limit: int) -> bytes: ...
+def open_envelopes(
+    plan: bytes,
+    places: list[str],
+    envelopes: list[Any],
+    now: float,
+    cleared: int,
+    epoch: int,
+    decode: Callable[[bytes], Any],
+    origins: dict[bytes, tuple[str, tuple[str, ...]]],
+    nothing: tuple[Any, ...],
+    odd: Callable[[str, bytes], Any],
+) -> tuple[list[Any] | None, list[Any] | None, _Origins]: ...
+def found_in(plan: bytes, envelopes: list[Any], values: list[Any], origins: _Origins, now: float) -> list[Any]: ...
+def plan_recording(record: type) -> bytes: ...
+def make_records(
+    plan: bytes,
+    record: type[_R],
+    envelopes: list[Any],
+    values: list[Any],
+    origins: _Origins,
+    now: float,
+    moment: float,
+    longest: float,
+    until: float,
+    loose: bool,
+) -> tuple[list[_R], float]: ...
+
 @disjoint_base
 class Fresh:
     value: Any
     until: float
     def __init__(self, value: Any = ..., until: float = ...) -> None: ...
-
-@disjoint_base
-class Opener:
-    def __init__(
-        self,
-        entry: type,
-        found: type,
-        nothing: tuple[Any, ...],
-        decode: Callable[[bytes], Any],
-        origins: dict[bytes, tuple[str, tuple[str, ...]]],
-        *,
-        codec: int,
-        schema: int,
-        limit: int,
-    ) -> None: ...
-    def open(
-        self,
-        places: list[str],
-        envelopes: list[Any],
-        now: float,
-        cleared: int,
-        epoch: int,
-        odd: Callable[[str, bytes], Any],
-        /,
-    ) -> tuple[list[Any] | None, list[Any] | None, list[tuple[str, tuple[str, ...]]]]: ...
-    def found(
-        self, envelopes: list[Any], values: list[Any], origins: list[tuple[str, tuple[str, ...]]], now: float, /
-    ) -> list[Any]: ...
-
-@disjoint_base
-class Recorder:
-    def __init__(self, record: type) -> None: ...
-    def make(
-        self,
-        envelopes: list[Any],
-        values: list[Any],
-        origins: list[tuple[str, tuple[str, ...]]],
-        now: float,
-        moment: float,
-        longest: float,
-        bound: float,
-        loose: bool,
-        /,
-    ) -> tuple[list[Any], float]: ...
 
 @disjoint_base
 class Flight:
@@ -325,5 +312,4 @@ class Memo(Generic[_P, _R]):
     def cache_info(self) -> _CacheInfo: ...
     def cache_clear(self) -> None: ...
     def _store_of(self, instance: object, /) -> Cache[Hashable, _R]: ...
-    def _info(self, stores: Iterable[Cache[Hashable, _R]], /) -> _CacheInfo: ...
     def _clear(self, stores: Iterable[Cache[Hashable, _R]], /) -> None: ...

@@ -7,7 +7,7 @@ import contextvars
 import functools
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from hotset.methods import BoundMemo, new_store
+from hotset.methods import BoundMemo, info_of, new_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
@@ -115,20 +115,11 @@ class AsyncMemo(Generic[_P, _R]):
 
     def cache_info(self) -> functools._CacheInfo:
         """Hits, misses, maxsize and current size; for a method, of all instances together."""
-        return self._info(self._all_stores())
+        return info_of(self._all_stores(), self._parameters["maxsize"])
 
     def cache_clear(self) -> None:
         """Forget all results and begin to count anew. A call on its way ends, but its result is not kept."""
         self._clear(self._all_stores())
-
-    def _info(self, stores: list[Cache[Hashable, _R]]) -> functools._CacheInfo:
-        stats = [store.stats() for store in stores]
-        return functools._CacheInfo(  # noqa: SLF001 - the type that functools' users know
-            sum(each.hits for each in stats),
-            sum(each.misses for each in stats),
-            self._parameters["maxsize"],  # type: ignore[arg-type] # as given: cached takes floats, too
-            sum(int(store.currsize) for store in stores),
-        )
 
     def _clear(self, stores: list[Cache[Hashable, _R]]) -> None:
         numbers = {id(store) for store in stores}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import weakref
+from functools import _CacheInfo
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-    from functools import _CacheInfo
+    from collections.abc import Callable, Hashable, Iterable
 
     from hotset._engine import Cache
     from hotset.annotations import CacheParameters
 
-__all__ = ["BoundMemo", "Stores", "new_store"]
+__all__ = ["BoundMemo", "Stores", "info_of", "new_store"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -30,7 +30,6 @@ class _Memo(Protocol[_P, _R_co]):
     def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
     def cache_parameters(self) -> CacheParameters: ...
     def _store_of(self, instance: object, /) -> Cache[Hashable, Any]: ...
-    def _info(self, stores: list[Cache[Hashable, Any]], /) -> _CacheInfo: ...
     def _clear(self, stores: list[Cache[Hashable, Any]], /) -> None: ...
 
 
@@ -47,6 +46,18 @@ def new_store(
             f"(add '__weakref__' to its __slots__)"
         ) from None
     return stores.setdefault(number, (reference, make()))
+
+
+def info_of(stores: Iterable[Cache[Hashable, Any]], maxsize: float | None, misses: int = 0) -> _CacheInfo:
+    """Return what functools' cache_info tells, of several caches together and of misses that none has counted."""
+    stores = list(stores)
+    stats = [store.stats() for store in stores]
+    return _CacheInfo(
+        sum(each.hits for each in stats),
+        misses + sum(each.misses for each in stats),
+        maxsize,  # type: ignore[arg-type] # as given: cached takes floats, too
+        sum(store.currsize for store in stores),  # type: ignore[misc] # sizes may be floats, too
+    )
 
 
 class BoundMemo(Generic[_P, _R]):
@@ -81,7 +92,7 @@ class BoundMemo(Generic[_P, _R]):
 
     def cache_info(self) -> _CacheInfo:
         """Hits, misses, maxsize and current size, of this instance."""
-        return self.__func__._info([self.cache])  # noqa: SLF001
+        return info_of([self.cache], self.__func__.cache_parameters()["maxsize"])
 
     def cache_clear(self) -> None:
         """Forget this instance's results and begin to count anew; a call on its way is not kept."""

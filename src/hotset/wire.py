@@ -38,17 +38,20 @@ import math
 import os
 import socket
 import struct
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from zlib import crc32
 
-from hotset._engine import Opener
+from hotset._engine import found_in, open_envelopes, plan_opening
 from hotset.codecs.compression import Compression, compression_named, compression_numbered
 from hotset.codecs.contract import Codec
 from hotset.codecs.registry import codec_named
 from hotset.codecs.seal import Seal
 from hotset.codecs.shapes import fingerprint
 from hotset.errors import CodecError, ValueTooLarge
-from hotset.tiers.contract import Entry
+from hotset.tiers.contract import NOTHING_FOUND, Entry, Found, Opened
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["KIND_AT", "PREFIX_BYTES", "REFUSALS", "Wire", "ended", "fence_of", "is_lease", "lease_marker"]
 
@@ -201,6 +204,7 @@ class Wire:
         self._max_whole = _EXTRA_AT + _EXTRA_BYTES + max_bytes + self._seal_bytes
         # Up to here an entry may be opened in one go: it has no seal, and cannot be above any limit.
         self._plain_bytes = 0 if seal is not None else min(_VIEW_ABOVE - 1, _EXTRA_AT + max_bytes)
+        self._plan = plan_opening(Entry, Found, codec.id, self._schema, self._plain_bytes)
         self._packed: dict[tuple[str, tuple[str, ...]], bytes] = {}
         self._unpacked: dict[bytes, tuple[str, tuple[str, ...]]] = {b"": ("", ())}
         self._writer = writer
@@ -345,18 +349,28 @@ class Wire:
             origin[0],
         )
 
-    def opener(self, found: type, nothing: tuple[Any, ...]) -> Opener:
-        """Return what decodes many at a time, in C, into tuples of a type; see `Opener`."""
-        return Opener(
-            Entry,
-            found,
-            nothing,
-            self._bytes_value,
-            self._unpacked,
-            codec=self._codec_id,
-            schema=self._schema,
-            limit=self._plain_bytes,
+    def decode_many(
+        self,
+        names: list[str],
+        envelopes: list[Any],
+        now: float,
+        epochs: tuple[int, int],
+        odd: Callable[[str, bytes], Found],
+    ) -> list[Found] | Opened:
+        """Return what was found under names, None for nothing, in C; of what all is fresh and untagged, no more than that.
+
+        Entries of epochs that are not between those two, and all that is not as entries commonly are, `odd` makes
+        something of.
+        """
+        decode, origins = self._bytes_value, self._unpacked
+        found, values, whose = open_envelopes(
+            self._plan, names, envelopes, now, *epochs, decode, origins, NOTHING_FOUND, odd
         )
+        return found if found is not None else Opened(envelopes, values or [], whose, now)
+
+    def found(self, opened: Opened) -> list[Found]:
+        """Return what was found, in full."""
+        return found_in(self._plan, *opened)
 
     def retime(self, name: str, data: bytes, life: float, keep: float, now: float) -> bytes | str:
         """Return the same entry with new times, or one of `REFUSALS`; the value is not decoded.

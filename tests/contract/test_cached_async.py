@@ -65,6 +65,13 @@ def test_memoizes():
     assert origin.calls == [1]
 
 
+def test_sizes_are_told_as_they_are():
+    """As of a plain function: nothing is rounded."""
+    fetch = Origin(maxsize=10, getsizeof=lambda value: 1.5).fetch
+    run(lambda: fetch(1))
+    assert fetch.cache_info() == (0, 1, 10, 1.5)
+
+
 @pytest.mark.parametrize("policy", hotset.POLICIES)
 def test_single_flight(policy):
     origin = Origin(policy=policy)

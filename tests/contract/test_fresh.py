@@ -1,12 +1,16 @@
 """Memo with a guard: fresh values are served by the engine, everything else is the function's to find out."""
 
 import math
+import sys
 import time
 
 import pytest
+from hostile import BadKeyError, Incomparable, Meddler
 
 import hotset
 from hotset._engine import Fresh, Memo
+
+MANY = 20_000  # keys: so many fill the index until some lie far from home, where the quick look-up gives up
 
 
 @pytest.fixture(params=["lru", "lfu", "arc", "tinylfu", "fifo", "rr"])
@@ -83,8 +87,6 @@ def test_errors_of_the_function_come_through(store, guard):
 
 
 def test_references_balance(serve, store):
-    import sys
-
     value = object()
     store["k"] = Fresh(value)
     before = sys.getrefcount(value)
@@ -92,3 +94,73 @@ def test_references_balance(serve, store):
         serve("k")
         serve("absent")
     assert sys.getrefcount(value) == before
+
+
+@pytest.fixture
+def asked():
+    """The calls that reached the function."""
+    return []
+
+
+@pytest.fixture
+def many(make, policy_class, guard, asked):
+    """Fill a store with fresh values: the store and what serves it."""
+
+    def fill(keys, **options):
+        store = make(policy_class, MANY, **options)
+        for key in keys:
+            store[key] = Fresh(key)
+        return store, Memo(lambda *args: asked.append(args), lambda: store, shared=False, guard=guard)
+
+    return fill
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_every_fresh_value_is_served_and_counted_once(many, asked, kind):
+    keys = [kind(number * 7919) for number in range(MANY)]
+    store, serve = many(keys)
+    assert [serve(key) for key in keys] == keys
+    assert [serve(kind(number * 7919), None) for number in range(MANY)] == keys  # equal keys, not hashed yet
+    assert asked == []
+    stats = store.stats()
+    assert (stats.hits, stats.misses) == (2 * MANY, 0)
+
+
+@pytest.mark.parametrize("kind", [str, int])
+def test_every_absent_key_is_asked_for_and_counted_once(many, asked, kind):
+    store, serve = many([kind(number) for number in range(MANY)])
+    absent = [kind(number) for number in range(MANY, 2 * MANY)]
+    for key in absent:
+        serve(key)
+    assert asked == [(key,) for key in absent]
+    stats = store.stats()
+    assert (stats.hits, stats.misses) == (0, MANY)
+
+
+@pytest.mark.parametrize("life", ["ttl", "tti"])
+def test_the_stores_own_time_does_not_matter(many, asked, clock, life):
+    keys = [str(number) for number in range(MANY)]
+    store, serve = many(keys, timer=clock, **{life: 10.0})
+    clock.advance(20)
+    assert [serve(key) for key in keys] == keys
+    assert asked == []
+    assert store.stats().hits == MANY
+    assert len(store) == 0  # nor has the use put it off
+
+
+def test_a_key_that_only_python_can_compare_is_compared(many, asked):
+    store, serve = many([])
+    store[Meddler("other", lambda: store.set("more", Fresh(2)), hash("k"))] = Fresh(0)  # no lock is held meanwhile
+    store["k"] = Fresh(1)
+    assert serve("k") == 1
+    assert asked == []
+    stats = store.stats()
+    assert (stats.hits, stats.misses) == (1, 0)
+
+
+def test_what_a_comparison_raises_comes_through(many, asked):
+    store, serve = many([])
+    store[Incomparable(hash("k"))] = Fresh(0)
+    with pytest.raises(BadKeyError, match="eq"):
+        serve("k")
+    assert asked == []

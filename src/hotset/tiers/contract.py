@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_chec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["CLEAR", "Entry", "Fence", "Found", "Listener", "Opened", "Reading", "Tier"]
+__all__ = ["CLEAR", "NOTHING_FOUND", "Entry", "Fence", "Found", "Listener", "Opened", "Reading", "Tier"]
 
 # The tag that every entry has: what `clear` invalidates.
 CLEAR: Final = "*"
@@ -82,6 +82,9 @@ class Found(NamedTuple):
     fence: Fence = None
     # Of a lease: somebody else has it already, and may be loading.
     taken: bool = False
+
+
+NOTHING_FOUND: Final = Found(None)
 
 
 class Opened(NamedTuple):

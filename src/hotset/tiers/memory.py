@@ -16,7 +16,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, Any, Final
 
-from hotset._engine import Fresh, Recorder
+from hotset._engine import Fresh, make_records, plan_recording
 from hotset.durations import seconds
 from hotset.errors import TierError
 from hotset.forks import tell_child
@@ -104,7 +104,7 @@ class Record(Fresh):
         )
 
 
-_recorder: Final = Recorder(Record)
+_PLAN: Final = plan_recording(Record)
 
 
 class Fences:
@@ -280,7 +280,7 @@ class MemoryTier:
         with self._lock:
             if fences.changes != self._changes or self._tagged or self._sized:
                 return False
-            records, keep = _recorder.make(*opened, confirmed, self.longest, until, loose)
+            records, keep = make_records(_PLAN, Record, *opened, confirmed, self.longest, until, loose)
             # Each says itself when it is gone; the engine only reclaims what is.
             self.store.set_many(zip(keys, records, strict=True), keep if keep < math.inf else None)
         return True

@@ -23,12 +23,13 @@ import secrets
 import time
 import weakref
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import hiredis
 
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.contract import CLEAR, Found, Opened, Reading
+from hotset.tiers.contract import CLEAR, Found, Reading
 from hotset.tiers.keys import Keys
 from hotset.tiers.links import (
     AsyncLinks,
@@ -69,7 +70,6 @@ _SIGNATURE: Final = lease_marker(bytes(VERSION_BYTES))[:KIND_AT]
 _FOREVER: Final = 1e12
 _TOUCHES: Final = 3
 _LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
-_NOTHING: Final = Found(None, None)
 
 _tiers: Final[weakref.WeakSet[RedisTier]] = weakref.WeakSet()
 
@@ -127,7 +127,6 @@ class RedisTier:
             source, sentinel=sentinel, connect_timeout=check_seconds("connect_timeout", connect_timeout)
         )
         self._wire = wire if wire is not None else Wire("msgpack" if codec is None else codec)
-        self._opener = self._wire.opener(Found, _NOTHING)
         self._clock = ServerTime()
         # None of these holds on to the tier, so that it and its connections end when nobody else does.
         self._connect = _Connector(self._endpoint, self._clock, self.timeout)
@@ -314,11 +313,9 @@ class RedisTier:
             refused[reason] = refused.get(reason, 0) + 1
             return Found(None, data[:PREFIX_BYTES])
 
-        opener = self._opener
-        found, fresh, origins = opener.open(places, values, now, cleared, epoch, odd)
-        if found is None:
-            opened = Opened(values, fresh or [], origins, now)
-            return Reading(lambda: opener.found(*opened), epoch, opened=opened)
+        found = self._wire.decode_many(places, values, now, (cleared, epoch), odd)
+        if not isinstance(found, list):
+            return Reading(partial(self._wire.found, found), epoch, opened=found)
         reading = Reading(found, epoch, refused)
         if any(entry is not None and entry.tags for entry, _, _ in found):
             yield from self._bury(keys, reading, state)
