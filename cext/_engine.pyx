@@ -13,7 +13,7 @@ from libc.string cimport memset
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
 from core.slab cimport NIL, SENTINELS
-from envelope cimport Wanted, found_all, hotset_crc32_prepare, open_all, wanted_of
+from envelope cimport Wanted, envelope_of, found_all, hotset_crc32_prepare, open_all, wanted_of
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
@@ -48,6 +48,7 @@ from collections.abc import KeysView, Mapping, MutableMapping
 from datetime import timedelta
 
 from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one
+from hotset.choosing import pop_chosen
 from hotset.flights import board, land
 from hotset.methods import BoundMemo, info_of, new_store
 from hotset.stats import CacheStats
@@ -1035,16 +1036,7 @@ cdef class RRCache(Cache):
 
     def popitem(self):
         """Remove and return a random (key, value) pair. Raises KeyError when empty."""
-        if self.choice_ is random.choice:
-            return Cache.popitem(self)
-        while True:
-            keys = list(self)
-            if not keys:
-                raise KeyError(f"{type(self).__name__} is empty")
-            key = self.choice_(keys)
-            value = self.pop(key, MISSING)
-            if value is not MISSING:
-                return key, value
+        return Cache.popitem(self) if self.choice_ is random.choice else pop_chosen(self, self.choice_)
 
     cdef dict configuration(self):
         return dict(Cache.configuration(self), choice=self.choice_)
@@ -1248,6 +1240,11 @@ def plan_opening(type entry, type found, codec, schema, limit):
 def open_envelopes(bytes plan, list places, list envelopes, double now, cleared, epoch, decode, dict origins, nothing, odd):
     """(what was found, None, origins); or (None, values, origins) if all are fresh and have no tags. O(bytes)."""
     return open_all(<const Wanted*><char*>plan, places, envelopes, now, cleared, epoch, decode, origins, nothing, odd)
+
+def close_envelope(str name, bytes version, codec, bytes extra, schema, double cost, epoch, double created, double expires,
+                   double drops, bytes body):
+    """The envelope of a plain entry; None if that is not for here. Raises ValueError, OverflowError. O(bytes)."""
+    return envelope_of(name, version, codec, extra, schema, cost, epoch, created, expires, drops, body)
 
 def found_in(bytes plan, list envelopes, list values, list origins, double now):
     """What was found in these envelopes, of which open_envelopes has told the rest. O(n)."""

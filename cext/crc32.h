@@ -47,4 +47,10 @@ static inline uint32_t hotset_u16(const unsigned char *p) { return (uint32_t)p[0
 static inline uint32_t hotset_u32(const unsigned char *p) { return hotset_u16(p) | hotset_u16(p + 2) << 16; }
 static inline uint64_t hotset_u64(const unsigned char *p) { return hotset_u32(p) | (uint64_t)hotset_u32(p + 4) << 32; }
 
+static inline void hotset_put(unsigned char *p, uint64_t number, int size)
+{
+    for (; size; size--, number >>= 8)
+        *p++ = (unsigned char)number;
+}
+
 #endif

@@ -19,6 +19,7 @@ cdef extern from "crc32.h" nogil:
     uint32_t hotset_u16(const unsigned char* p)
     uint32_t hotset_u32(const unsigned char* p)
     uint64_t hotset_u64(const unsigned char* p)
+    void hotset_put(unsigned char* p, uint64_t number, int size)
 
 cdef enum:                 # what begins where
     VERSION = 4            # behind the signature and the kind
@@ -176,3 +177,38 @@ cdef inline tuple open_all(const Wanted* w, list places, list envelopes, double 
         else:
             found.append(odd(place, envelope))
     return found, None if found is not None else values, from_whom
+
+
+cdef inline bytes envelope_of(str name, bytes version, unsigned char codec, bytes extra, uint32_t schema, double cost,
+                              uint64_t epoch, double created, double expires, double drops, bytes body):
+    """See close_envelope."""
+    cdef Py_ssize_t extra_size = PyBytes_GET_SIZE(extra), size = EXTRA + extra_size + PyBytes_GET_SIZE(body), length
+    cdef const char* called = PyUnicode_AsUTF8AndSize(<PyObject*>name, &length)
+    cdef float cost_bits = cost
+    cdef uint32_t bits
+    cdef unsigned char* p
+    if called == NULL:                                  # lone surrogates
+        PyErr_Clear()
+        return None
+    if PyBytes_GET_SIZE(version) != FENCE_END - VERSION or extra_size > 0xFFFF or size > 0x7FFFFFFF:
+        raise ValueError(f"a version of {len(version)} bytes, an extra block of {extra_size}, a whole of {size}")
+    envelope = PyBytes_FromStringAndSize(NULL, size)
+    p = <unsigned char*>PyBytes_AS_STRING(envelope)
+    memcpy(&bits, &cost_bits, sizeof(bits))
+    memcpy(p, b"\xc1H\x01\x01", VERSION)
+    memcpy(p + VERSION, PyBytes_AS_STRING(version), FENCE_END - VERSION)
+    p[COVERED] = codec
+    p[FLAGS] = 0
+    hotset_put(p + EXTRA_SIZE, extra_size, 2)
+    hotset_put(p + SIZE, size, 4)
+    hotset_put(p + SCHEMA, schema, 4)
+    hotset_put(p + COST, bits, 4)
+    hotset_put(p + EPOCH, epoch, 8)
+    hotset_put(p + CREATED, <uint64_t>(created * 1000), 8)
+    hotset_put(p + EXPIRES, <uint64_t>(expires * 1000), 8)
+    hotset_put(p + DROPS, <uint64_t>(drops * 1000), 8)
+    memcpy(p + EXTRA, PyBytes_AS_STRING(extra), extra_size)
+    memcpy(p + EXTRA + extra_size, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+    hotset_put(p + FENCE_END, hotset_crc32(hotset_crc32(0, <const unsigned char*>called, length), p + COVERED,
+                                           size - COVERED), 4)
+    return envelope

@@ -41,14 +41,14 @@ import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from zlib import crc32
 
-from hotset._engine import found_in, open_envelopes, plan_opening
+from hotset._engine import close_envelope, found_in, open_envelopes, plan_opening
 from hotset.codecs.compression import Compression, compression_named, compression_numbered
 from hotset.codecs.contract import Codec
 from hotset.codecs.registry import codec_named
 from hotset.codecs.seal import Seal
 from hotset.codecs.shapes import fingerprint
 from hotset.errors import CodecError, ValueTooLarge
-from hotset.tiers.contract import NOTHING_FOUND, Entry, Found, Opened
+from hotset.tiers.contract import NOTHING_FOUND, Entry, Found, Opened, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,7 +196,8 @@ class Wire:
         self._mismatches = codec.mismatches
         self._schema = fingerprint(codec.schema if schema is None else schema)
         self._compression: Compression | None = None if compress is None else compression_named(compress)
-        self._compress_above = compress_above
+        # Up to here a body is neither refused nor compressed.
+        self._unchanged_bytes = max_bytes if compress is None else min(max_bytes, compress_above)
         self._seal = seal
         self._seal_flag = 0 if seal is None else _ENCRYPTED if seal.encrypts else _SIGNED
         self._seal_bytes = 0 if seal is None else seal.overhead
@@ -228,13 +229,14 @@ class Wire:
             except Exception as error:
                 kind = type(entry.value).__qualname__
                 raise CodecError(f"{name!r}: {self._codec.name} cannot encode this {kind}: {error}") from error
-            if len(body) > self._max_bytes:
-                raise ValueTooLarge(f"{name!r}: the value takes {len(body)} bytes, more than {self._max_bytes}")
-            if self._compression is not None and len(body) > self._compress_above:
-                smaller = self._compression.compress(body)
-                if len(smaller) < len(body):
-                    flags |= self._compression.id
-                    body = smaller
+            if len(body) > self._unchanged_bytes:
+                if len(body) > self._max_bytes:
+                    raise ValueTooLarge(f"{name!r}: the value takes {len(body)} bytes, more than {self._max_bytes}")
+                if self._compression is not None:
+                    smaller = self._compression.compress(body)
+                    if len(smaller) < len(body):
+                        flags |= self._compression.id
+                        body = smaller
         writer = entry.writer
         if not writer:
             writer = _this_process() if self._writer is None else self._writer
@@ -243,8 +245,26 @@ class Wire:
             extra = self._pack_extra(writer, entry.tags)
         age, life, keep, cost = entry.age, entry.life, entry.keep, entry.cost
         try:
+            if not flags and 0 <= age < now - 1 and 0 < life < _FOREVER and keep < _FOREVER and 0 <= cost < _COST_LIMIT:
+                # What nearly every entry is.
+                drops = now + (max(life, keep))
+                envelope = close_envelope(
+                    name,
+                    entry.version,
+                    self._codec_id,
+                    extra,
+                    self._schema,
+                    cost,
+                    entry.epoch,
+                    now - age,
+                    now + life,
+                    drops,
+                    body,
+                )
+                if envelope is not None:
+                    return envelope
             rest = (
-                self._codec.id,
+                self._codec_id,
                 flags,
                 len(extra),
                 _EXTRA_AT + len(extra) + len(body) + self._seal_bytes,
@@ -357,7 +377,7 @@ class Wire:
         epochs: tuple[int, int],
         odd: Callable[[str, bytes], Found],
     ) -> list[Found] | Opened:
-        """Return what was found under names, None for nothing, in C; of what all is fresh and untagged, no more than that.
+        """Return what was found under names, in C; None is nothing. Where all is fresh and untagged, that is all it says.
 
         Entries of epochs that are not between those two, and all that is not as entries commonly are, `odd` makes
         something of.
@@ -371,6 +391,10 @@ class Wire:
     def found(self, opened: Opened) -> list[Found]:
         """Return what was found, in full."""
         return found_in(self._plan, *opened)
+
+    def reading(self, opened: Opened, epoch: int) -> Reading:
+        """Return a reading whose `found` is made when it is asked for."""
+        return _OpenedReading(self, opened, epoch)
 
     def retime(self, name: str, data: bytes, life: float, keep: float, now: float) -> bytes | str:
         """Return the same entry with new times, or one of `REFUSALS`; the value is not decoded.
@@ -497,6 +521,23 @@ class Wire:
                 self._unpacked[b""] = "", ()
             self._unpacked[extra] = origin
         return origin
+
+
+class _OpenedReading(Reading):
+    __slots__ = ("_wire",)
+
+    def __init__(self, wire: Wire, opened: Opened, epoch: int) -> None:
+        # `found` stays empty, so that __getattr__ is asked for it the first time.
+        self.epoch = epoch
+        self.refused = {}
+        self.opened = opened
+        self._wire = wire
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "found" or self.opened is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.found = self._wire.found(self.opened)
+        return self.found
 
 
 def _moment(now: float, rest: float) -> int:

@@ -408,13 +408,13 @@ def test_a_report_waits_for_what_is_asked_about_changes_before_it(scripted, even
     link.coming.append([TIME])
     eventually(lambda: [b"ROLE"] in link.asked[-2:])
     link.coming.append([pushed(KEYS.entry("own"), KEYS.bell("t")), ROLE, TIME])
-    eventually(lambda: [words[0] for words in link.asked[-4:]] == [b"GET", b"HGET", b"GETRANGE", b"GET"])
+    eventually(lambda: [words[0] for words in link.asked[-4:]] == [b"TIME", b"GET", b"HGET", b"EVAL"])
     time.sleep(0.02)
     assert listener.order == []
     link.coming.append([b"7 somebody", None])
     eventually(lambda: listener.order)
     assert [what for what, _ in listener.order] == ["invalidated"]
-    link.coming.append([b"something else", None])
+    link.coming.append([[b"somebody else"]])
     eventually(lambda: len(listener.order) == 3)
     assert [what for what, _ in listener.order] == ["invalidated", "changed", "alive"]
 

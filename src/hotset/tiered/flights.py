@@ -322,6 +322,9 @@ class Flight(Generic[_T]):
             self._value, self._error = value, error
             self._traceback = None if error is None else error.__traceback__
             self._load.done = True
+            if not self._waiters:
+                self._forget()
+                return True
             waiters = list(self._waiters) if self._forks == _forks else []
             self._waiters.clear()
             for waiter in waiters:
@@ -381,7 +384,8 @@ class Scope:
         try:
             if isinstance(error, Exception):
                 self._flight.fail(error)
-            self._flight._abandon(self._lead)
+            if not self._flight._load.done:
+                self._flight._abandon(self._lead)
         finally:
             # A coroutine that is collected is closed in whatever context the collector runs in.
             with contextlib.suppress(ValueError):

@@ -346,7 +346,8 @@ class Logic:
                 return
         record = self.memory.put(name, entry, asked, fence, own=own, made=made)
         if record is not None:
-            self.departed.pop(name, None)
+            if self.departed:
+                self.departed.pop(name, None)
             record.loose = self.streamed and not told
             self._arm(record, options, loader)
 
@@ -384,7 +385,8 @@ class Logic:
         if record.absent:
             return
         until = record.deadline
-        if loader is not None and until < math.inf and not record.refreshing:
+        early = options.refresh_ahead is not None or options.xfetch is not None
+        if early and loader is not None and until < math.inf and not record.refreshing:
             until = self._refresh_at(record, options)
         if self.polled or record.loose or record.confirmed < self.since:
             until = min(until, record.confirmed + self.options.max_staleness)
@@ -551,7 +553,7 @@ class Logic:
             raise
         cost = time.monotonic() - started
         self.load_latencies.record(cost)
-        entry = self.entry_of(value, options, cost)
+        entry = self.entry_of(value, options, cost, fences[-1].epoch if fences else 0)
         if flight.fenced:
             return entry
         if entry.life <= 0:
@@ -593,11 +595,10 @@ class Logic:
         return entry, lease, reading
 
     def entry_of(
-        self, value: Any, options: Options, cost: float = 0.0, epoch: int = 0, tags: Iterable[str] = ()
+        self, value: Any, options: Options, cost: float = 0.0, epoch: int = 0, tags: tuple[str, ...] = ()
     ) -> Entry:
         """An entry of something loaded or written just now, with its times."""
         ttl = options.ttl
-        tags = tuple(tags)
         if isinstance(value, Loaded):
             ttl = options.ttl if value.ttl is None else value.ttl
             tags = (*tags, *value.tags)
@@ -871,7 +872,7 @@ class Logic:
 
     # ---- writing ----
 
-    def write(self, items: dict[Any, Any], options: Options, tags: Sequence[str], save: Any) -> Flow:
+    def write(self, items: dict[Any, Any], options: Options, tags: tuple[str, ...], save: Any) -> Flow:
         """Store values: at the origin, if there is a `save`, then in all levels."""
         named = {name_of(key): (key, value) for key, value in items.items()}
         memory = self._memory()

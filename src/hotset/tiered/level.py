@@ -43,7 +43,9 @@ class Level:
 
     def ask(self, operation: str, *arguments: Any, **named: Any) -> Any:
         """Have the tier do something. Raises TierError."""
-        start = self._begin()
+        if not self.on or not self.breaker.closed:
+            self._let_through()
+        start = time.perf_counter()
         try:
             answer = getattr(self.tier, operation)(*arguments, **named)
         except BaseException as error:
@@ -55,7 +57,9 @@ class Level:
 
     async def aask(self, operation: str, *arguments: Any, **named: Any) -> Any:
         """Have the tier do something, on the running loop. Raises TierError."""
-        start = self._begin()
+        if not self.on or not self.breaker.closed:
+            self._let_through()
+        start = time.perf_counter()
         try:
             answer = await getattr(self.tier, f"a{operation}")(*arguments, **named)
         except BaseException as error:
@@ -65,13 +69,12 @@ class Level:
         self.breaker.success()
         return answer
 
-    def _begin(self) -> float:
-        """Return when a round trip begins. Raises TierUnavailable if switch or breaker do not let it through."""
+    def _let_through(self) -> None:
+        """Raise TierUnavailable if switch or breaker let no round trip through."""
         if not self.on:
             raise TierUnavailable(f"{self.name} is switched off")
         if not self.breaker.allow():
             raise TierUnavailable(f"{self.name} is kept out by its breaker")
-        return time.perf_counter()
 
     def _failed(self, error: BaseException) -> None:
         """Tell the breaker what a round trip came to. Raises TierError for what no tier may raise."""
@@ -94,8 +97,10 @@ class Level:
         if reading.opened is not None:
             reads = hits = len(reading.opened.values)
         else:
-            reads = len(reading.found)
-            hits = sum([entry is not None and entry.life > 0 for entry, _, _ in reading.found])
+            reads, hits = len(reading.found), 0
+            for entry, _, _ in reading.found:
+                if entry is not None and entry.life > 0:
+                    hits += 1
         self.reads += reads
         self.hits += hits
         self.missing += _RECENT * (1 - hits / reads - self.missing)

@@ -26,6 +26,8 @@ __all__ = ["Shell"]
 
 # Threads for loads that are not waited for to the end, and for plain loaders under asyncio.
 _BACKGROUND_THREADS = 64
+# What loaders mostly return, and nobody can await; to find that out of a value takes as long as a short loader.
+_VALUES = frozenset((dict, list, tuple, set, str, bytes, int, float, bool, type(None)))
 
 if TYPE_CHECKING:
     _Turn = list[tuple[Any, asyncio.Future[Any]]]
@@ -115,7 +117,7 @@ class Shell:
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a plain or a coroutine function and return its result."""
         result = function(*arguments)
-        if inspect.isawaitable(result):
+        if type(result) not in _VALUES and inspect.isawaitable(result):
             return self._await_elsewhere(result)
         return result
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["CLEAR", "NOTHING_FOUND", "Entry", "Fence", "Found", "Listener", "Opened", "Reading", "Tier"]
 
@@ -102,32 +102,19 @@ class Reading:
     - `refused`: entries that were there and could not be used, by reason: "corrupt", "forged", "foreign", "schema",
       "dead".
     - `opened`: if all are there, alive, and neither absent nor tagged, a tier may say so by what it has read, as their
-      values are all that most readers want to know. Then `found` may be a function that finds out the rest when asked.
+      values are all that most readers want to know.
     """
 
-    __slots__ = ("_found", "epoch", "opened", "refused")
+    __slots__ = ("epoch", "found", "opened", "refused")
 
-    def __init__(
-        self,
-        found: list[Found] | Callable[[], list[Found]],
-        epoch: int = 0,
-        refused: dict[str, int] | None = None,
-        opened: Opened | None = None,
-    ) -> None:
-        self._found = found
+    def __init__(self, found: list[Found], epoch: int = 0, refused: dict[str, int] | None = None) -> None:
+        self.found = found
         self.epoch = epoch
-        self.refused = {} if refused is None else refused
-        self.opened = opened
+        self.refused: dict[str, int] = {} if refused is None else refused
+        self.opened: Opened | None = None
 
     def __repr__(self) -> str:
-        return f"Reading({self.found!r}, {self.epoch!r}, {self.refused!r})"
-
-    @property
-    def found(self) -> list[Found]:
-        """What is there under each name."""
-        if not isinstance(self._found, list):
-            self._found = self._found()
-        return self._found
+        return f"{type(self).__name__}({self.found!r}, {self.epoch!r}, {self.refused!r})"
 
 
 class Listener(Protocol):
@@ -140,7 +127,7 @@ class Listener(Protocol):
         """Some other client has invalidated these tags, or CLEAR."""
 
     def own_version(self, name: str) -> bytes | None:
-        """Return the version that this process has written last under a name, b"" if it removed it; None if long ago."""
+        """Return the version this process wrote last under a name, b"" if it removed it, None if long ago."""
 
     def alive(self, since: float) -> None:
         """Report that all changes made before `since` (time.monotonic) have been told."""

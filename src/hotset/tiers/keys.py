@@ -42,8 +42,9 @@ class Keys:
     def __init__(self, namespace: str) -> None:
         space = namespace.translate(_QUOTED)
         self._entry = f"hs:{space}:k:"
-        self._lease = f"hs:{space}:l"
-        self._removal = f"hs:{space}:r"
+        # What is kept beside an entry hashes to its slot.
+        self._lease = f"hs:{space}:l{{{self._entry}"
+        self._removal = f"hs:{space}:r{{{self._entry}"
         self._bell = f"hs:{{{space}}}:bell:"
         self.state = f"hs:{{{space}}}:epoch"
         self.tags = f"hs:{{{space}}}:tags"
@@ -63,17 +64,11 @@ class Keys:
 
     def lease(self, name: str) -> str:
         """Return where the lease of a name is."""
-        return self._beside(self._lease, name)
+        return self._lease + name + "}" if "}" not in name else _beside(self._lease, name)
 
     def removal(self, name: str) -> str:
         """Return where it says who has removed a name."""
-        return self._beside(self._removal, name)
-
-    def _beside(self, prefix: str, name: str) -> str:
-        """Return a key of the entry's slot."""
-        if "}" in name:  # it would end the hash tag; if it ends one of the name's own, that is the slot of all
-            return f"{prefix}:{name}"
-        return f"{prefix}{{{self._entry}{name}}}"
+        return self._removal + name + "}" if "}" not in name else _beside(self._removal, name)
 
     def bell(self, tag: str) -> str:
         """Return what rings when a tag is invalidated."""
@@ -90,3 +85,8 @@ class Keys:
         if text.startswith(self._bell):
             return "bell", text[len(self._bell) :]
         return ("state", "") if text == self.state else ("", "")
+
+
+def _beside(prefix: str, name: str) -> str:
+    """Return a key for a name that would end the hash tag; if it ends one of its own, that is the slot of all."""
+    return f"{prefix.partition('{')[0]}:{name}"

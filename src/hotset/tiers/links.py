@@ -19,6 +19,7 @@ import threading
 import time
 import urllib.parse
 from collections import deque
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
@@ -37,7 +38,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from hotset.tiers.servertime import ServerTime
 
@@ -47,6 +48,7 @@ Command: TypeAlias = "tuple[str | bytes | int | float, ...]"
 
 _MORE: Final = object()  # what the parser gives when the reply has not come in full
 _RECEIVED_AT_ONCE: Final = 1 << 16
+_LATELY: Final = 0.005  # seconds; a look whether a link is closed costs a twentieth of a round trip
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 # A reply that begins so says that the server is there and does not serve; other errors say that it does not serve this.
@@ -74,18 +76,16 @@ class Stale(TierUnavailable):
     """The server has closed a connection that was idle, before it said anything to the last request."""
 
 
-def packed(commands: Iterable[Command]) -> bytes:
+def packed(commands: Sequence[Command]) -> bytes:
     """Return commands as they go over the wire."""
-    return b"".join([_packed(command) for command in commands])
-
-
-def _packed(command: Command) -> bytes:
     try:
-        return _pack(command)
+        return b"".join(map(_pack, commands))
     except UnicodeEncodeError:  # a lone surrogate: legal in a str, and so in a name
-        return _pack(
-            tuple(word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word for word in command)
-        )
+        return b"".join(map(_pack, map(_encoded, commands)))
+
+
+def _encoded(command: Command) -> Command:
+    return tuple(word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word for word in command)
 
 
 def raise_refusal(reply: object) -> NoReturn:
@@ -225,7 +225,7 @@ class Endpoint:
         except BaseException:
             link.close()
             raise
-        link.used = False
+        link.used = 0.0
         return link
 
     def _socket(self, deadline: float) -> socket.socket:
@@ -310,17 +310,19 @@ class Endpoint:
 class Link:
     """A connection that one thread uses at a time."""
 
-    __slots__ = ("_buffer", "_reader", "_short", "_socket", "_timeout", "clean", "counted", "used")
+    __slots__ = ("_ample", "_buffer", "_reader", "_short", "_socket", "_timeout", "clean", "counted", "used")
 
     def __init__(self, connection: socket.socket, timeout: float) -> None:
         self._socket = connection
         self._timeout = timeout
+        # To set the socket's timeout costs as much as a fifth of a round trip, so an eighth of the time is let pass.
+        self._ample = timeout * 0.875
         self._reader: Any = hiredis.Reader(notEnoughData=_MORE)
         self._buffer = bytearray(_RECEIVED_AT_ONCE)
         self._short = False  # the socket's timeout is less than `timeout`
         self.clean = True  # no reply is outstanding
         self.counted = False  # it is one of a pool's
-        self.used = False  # it has been idle, so the server may have closed it
+        self.used = 0.0  # when; if ever, it has been idle, so the server may have closed it
         connection.settimeout(timeout)
 
     def exchange(self, request: bytes, count: int, deadline: float) -> list[Any]:
@@ -330,19 +332,24 @@ class Link:
         """
         self.clean = False
         replies: list[Any] = []
-        reader, receive, buffer = self._reader, self._socket.recv_into, self._buffer
+        reader, link, buffer, ample = self._reader, self._socket, self._buffer, self._ample
         try:
-            self._hold(deadline)
-            self._socket.sendall(request)
-            while True:
+            if deadline - monotonic() < ample:
                 self._hold(deadline)
-                size = receive(buffer)
+            link.sendall(request)
+            while True:
+                if deadline - monotonic() < ample:
+                    self._hold(deadline)
+                size = link.recv_into(buffer)
                 if not size:
                     raise self._lost(replies, "the server has closed the connection")
                 reader.feed(buffer, 0, size)
-                while len(replies) < count and (reply := reader.gets()) is not _MORE:
+                while (reply := reader.gets()) is not _MORE:
                     replies.append(reply)
-                if len(replies) == count:
+                    count -= 1
+                    if not count:
+                        break
+                if not count:
                     break
             if self._short:
                 self._socket.settimeout(self._timeout)
@@ -358,13 +365,11 @@ class Link:
 
     def _hold(self, deadline: float) -> None:
         """Have the socket wait no longer than to the deadline. Raises TimeoutError if that is over."""
-        left = deadline - time.monotonic()
-        # Setting it costs as much as a fifth of a round trip, so an eighth of the time is let pass.
-        if left < self._timeout * 0.875:
-            if left <= 0:
-                raise TimeoutError
-            self._socket.settimeout(left)
-            self._short = True
+        left = deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+        self._short = True
 
     def _lost(self, replies: list[Any], why: str) -> TierUnavailable:
         return (Stale if self.used and not replies and not self._reader.has_data() else TierUnavailable)(why)
@@ -438,8 +443,8 @@ class Pool:
         self._count = 0
         self._waiting = 0
 
-    def take(self, deadline: float, *, sure: bool) -> Link:
-        """Return a link for one thread; with `sure`, one that was not closed a moment ago.
+    def take(self, deadline: float, now: float | None = None) -> Link:
+        """Return a link for one thread; if it is told what time it is, one that is not known to be closed.
 
         Raises TierTimeout, TierUnavailable.
         """
@@ -448,16 +453,16 @@ class Pool:
                 link = self._idle.pop()
             except IndexError:
                 link = self._made(deadline)
-            if not (sure and link.used and link.readable()):
+            if now is None or not link.used or now - link.used < _LATELY or not link.readable():
                 return link
             self.drop(link)
 
-    def give(self, link: Link) -> None:
-        """Take a link back; one with a reply outstanding is of no use any more."""
+    def give(self, link: Link, used: float) -> None:
+        """Take a link back that was used at a moment; one with a reply outstanding is of no use any more."""
         if self.closed or not link.clean:
             self.drop(link)
             return
-        link.used = True
+        link.used = used
         self._idle.append(link)
         # Who waits has said so before looking at what is idle.
         if self._waiting:
@@ -477,7 +482,7 @@ class Pool:
         """Close a link that the server has closed, and those that were idle with it; return another one, as `take`."""
         self.drop(link)
         self.clear()
-        return self.take(deadline, sure=True)
+        return self.take(deadline, math.inf)
 
     def close(self) -> None:
         """Close what is idle, and what is in use when it is given back."""

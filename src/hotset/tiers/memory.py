@@ -227,7 +227,11 @@ class MemoryTier:
         made: float | None = None,
     ) -> Record | None:
         """Store one entry; see put_many."""
-        return self.put_many([(name, entry, fence)], confirmed, own=own, made=made)[0]
+        with self._lock:
+            held = fence is None or self._holds(name, entry, fence)
+            if fence is None or own:
+                self._change(name)
+            return self._put(name, entry, confirmed, confirmed if made is None else made, held=held, own=own)
 
     def put_many(
         self,
@@ -249,19 +253,24 @@ class MemoryTier:
             for name, _, fence in items:
                 if fence is None or own:
                     self._change(name)
-            records: list[Record | None] = []
-            for (name, entry, _), held in zip(items, holds, strict=True):
-                record = None
-                if held:
-                    record = Record(entry, min(entry.life, self.longest), confirmed if made is None else made)
-                    record.confirmed = confirmed
-                    self._store(key_of(name), record, entry)
-                elif own:
-                    key = key_of(name)
-                    self._untag(key)
-                    self.store.pop(key, None)
-                records.append(record)
-        return records
+            made = confirmed if made is None else made
+            return [
+                self._put(name, entry, confirmed, made, held=held, own=own)
+                for (name, entry, _), held in zip(items, holds, strict=True)
+            ]
+
+    def _put(self, name: str, entry: Entry, confirmed: float, made: float, *, held: bool, own: bool) -> Record | None:
+        """Store an entry if its fence has held; under the lock."""
+        if held:
+            record = Record(entry, min(entry.life, self.longest), made)
+            record.confirmed = confirmed
+            self._store(key_of(name), record, entry)
+            return record
+        if own:
+            key = key_of(name)
+            self._untag(key)
+            self.store.pop(key, None)
+        return None
 
     def put_opened(
         self,
@@ -378,9 +387,10 @@ class MemoryTier:
             record.until = _NEVER
 
     def _untag(self, key: Hashable) -> None:
-        record = self.store.peek(key)
-        if record is not None and record.tags:
-            self._forget_tags(key, record)
+        if self._tagged:
+            record = self.store.peek(key)
+            if record is not None and record.tags:
+                self._forget_tags(key, record)
 
     def _forget_tags(self, key: Hashable, record: Record) -> None:
         for tag in record.tags:

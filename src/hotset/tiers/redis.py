@@ -23,7 +23,6 @@ import secrets
 import time
 import weakref
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import hiredis
@@ -212,10 +211,11 @@ class RedisTier:
 
     def _run(self, operation: Operation[_T], *, again: bool = False) -> _T:
         """Carry an operation out; with `again` it does no harm to begin it a second time on another connection."""
-        deadline = time.monotonic() + self.timeout
-        link = self._pool.take(deadline, sure=not again)
+        begun = time.monotonic()
+        deadline = begun + self.timeout
+        link = self._pool.take(deadline, None if again else begun)
         try:
-            if self._clock.due:
+            if self._clock.due(begun):
                 asked = time.monotonic()
                 take_time(self._clock, asked, link.exchange(packed([("TIME",)]), 1, deadline)[0])
             commands = next(operation)
@@ -236,7 +236,7 @@ class RedisTier:
             self._pool.clear()
             raise
         finally:
-            self._pool.give(link)
+            self._pool.give(link, begun)
 
     async def _arun(self, operation: Operation[_T], *, again: bool = False) -> _T:
         """Carry an operation out on the running event loop."""
@@ -245,7 +245,7 @@ class RedisTier:
         try:
             async with asyncio.timeout(self.timeout):
                 link = await self._links.link(sure=not again)
-                if self._clock.due:
+                if self._clock.due(begun):
                     asked = time.monotonic()
                     take_time(self._clock, asked, (await link.exchange(packed([("TIME",)]), 1))[0])
                 commands = next(operation)
@@ -315,7 +315,7 @@ class RedisTier:
 
         found = self._wire.decode_many(places, values, now, (cleared, epoch), odd)
         if not isinstance(found, list):
-            return Reading(partial(self._wire.found, found), epoch, opened=found)
+            return self._wire.reading(found, epoch)
         reading = Reading(found, epoch, refused)
         if any(entry is not None and entry.tags for entry, _, _ in found):
             yield from self._bury(keys, reading, state)
@@ -363,51 +363,48 @@ class RedisTier:
         return epochs
 
     def _lease(self, keys: Keys, names: Sequence[str]) -> Operation[Reading]:
-        markers = [lease_marker(new_version()) for _ in names]
         places = keys.entries(names)
-        commands = [
-            _call(LEASE, (place, keys.lease(name)), marker, self._lease_ms)
-            for name, place, marker in zip(names, places, markers, strict=True)
-        ]
-        commands.append(("GET", keys.state))
-        *answers, text = yield from self._asked(commands)
-        values = [answer[0] for answer in answers]
+        markers = []
+        commands: list[Command] = [("GET", keys.state)]
+        for name, place in zip(names, places, strict=True):
+            marker = lease_marker(new_version())
+            markers.append(marker)
+            commands.append(("EVALSHA", LEASE.sha, 2, place, keys.lease(name), marker, self._lease_ms))
+        text, *answers = yield from self._asked(commands)
         known, state = self._state
         if text != known:
             state = yield from self._learn(keys, text)
-        reading = yield from self._found(keys, places, values, state)
-        for place, answer in enumerate(answers):
-            if len(answer) == 2:
-                there = answer[1]
-                fence = markers[place] if there is None else there
-                reading.found[place] = Found(None, fence, taken=there is not None)
+        leases: list[Any] = [  # Found, or None where there is something
+            None if entry else Found(None, there[0] or marker, there[0] is not None)
+            for (entry, *there), marker in zip(answers, markers, strict=True)
+        ]
+        if None not in leases:
+            return Reading(leases, min(state.epoch, _LAST_EPOCH))
+        reading = yield from self._found(keys, places, [answer[0] for answer in answers], state)
+        for number, lease in enumerate(leases):
+            if lease is not None:
+                reading.found[number] = lease
         return reading
 
     # Writing
 
     def _fill(self, keys: Keys, items: Sequence[tuple[str, Entry, Fence]]) -> Operation[list[bool]]:
-        stored = [False] * len(items)
         commands: list[Command] = []
-        places = []
         now = self._clock.earliest()
-        for place, (name, entry, fence) in enumerate(items):
-            if fence is None or entry.keep <= 0:
-                continue
-            # Who had read nothing has nothing that others must hear of.
-            tell = self._mode == "pubsub" and not is_lease(fence)
-            commands.append(
-                self._fill_command(keys, name, self._encoded(keys, name, entry, now), fence, entry.keep, tell)
-            )
-            places.append(place)
-        if commands:
-            for place, reply in zip(places, (yield from self._asked(commands)), strict=True):
-                stored[place] = reply == 1
-        return stored
+        published = self._mode == "pubsub"
+        for name, entry, fence in items:
+            if fence is not None and entry.keep > 0:
+                # Who had read nothing has nothing that others must hear of.
+                tell = published and not is_lease(fence)
+                data = self._encoded(keys, name, entry, now)
+                commands.append(self._fill_command(keys, name, data, fence, entry.keep, tell))
+        replies = iter((yield from self._asked(commands)) if commands else ())
+        return [fence is not None and entry.keep > 0 and next(replies) == 1 for _, entry, fence in items]
 
     def _fill_command(self, keys: Keys, name: str, data: bytes, fence: bytes, keep: float, tell: bool) -> Command:  # noqa: FBT001
         channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
-        places = keys.entry(name), keys.lease(name), keys.removal(name)
-        return _call(FILL, places, fence, data, _milliseconds(keep), channel, message)
+        place, lease, mark = keys.entry(name), keys.lease(name), keys.removal(name)
+        return ("EVALSHA", FILL.sha, 3, place, lease, mark, fence, data, _milliseconds(keep), channel, message)
 
     def _encoded(self, keys: Keys, name: str, entry: Entry, now: float) -> bytes:
         data = self._wire.encode(keys.entry(name), entry, now)
@@ -505,6 +502,8 @@ class RedisTier:
         Raises TierError if it refuses one, unless that is at an `optional` place.
         """
         replies = yield commands
+        if hiredis.ReplyError not in map(type, replies):
+            return replies
         if any(_is_unknown_script(reply) for reply in replies):
             loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
             # What is published of a change must be published after it.

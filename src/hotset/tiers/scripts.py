@@ -14,7 +14,19 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
-__all__ = ["EXPIRE", "FILL", "FLOOR_FIELD", "INVALIDATE", "LEASE", "SCRIPTS", "STATE", "TAG_FIELD", "Script", "State"]
+__all__ = [
+    "CHANGED",
+    "EXPIRE",
+    "FILL",
+    "FLOOR_FIELD",
+    "INVALIDATE",
+    "LEASE",
+    "SCRIPTS",
+    "STATE",
+    "TAG_FIELD",
+    "Script",
+    "State",
+]
 
 MOST_TAGS: Final = 100_000
 TAG_FIELD: Final = "tag:"  # before a tag in the hash, where "floor" is the stamp
@@ -158,6 +170,19 @@ if redis.call('STRLEN', KEYS[1]) <= 16 or redis.call('GETRANGE', KEYS[1], 0, #AR
 end
 redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3])
 return 1
+""")
+
+# KEYS: entries, and as many marks of removals. Returns for each the fence of what is there, or who removed it, or ''.
+CHANGED: Final = _script("""
+local by = {}
+local half = #KEYS / 2
+for i = 1, half do
+    by[i] = redis.call('GETRANGE', KEYS[i], 0, 15)
+    if by[i] == '' then
+        by[i] = redis.call('GET', KEYS[half + i]) or ''
+    end
+end
+return by
 """)
 
 SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, EXPIRE)

@@ -40,10 +40,9 @@ class ServerTime:
             low, high = max(low, before_low - drift), min(high, before_high + drift)
         self._bounds = low, high, answered
 
-    @property
-    def due(self) -> bool:
+    def due(self, now: float) -> bool:
         """Whether the server should be asked: never done, or half a minute ago."""
-        return time.monotonic() - self._bounds[2] > REFRESH
+        return now - self._bounds[2] > REFRESH
 
     def latest(self) -> float:
         """Return what the server's time is at most."""

@@ -39,7 +39,7 @@ import hiredis
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.contract import CLEAR
 from hotset.tiers.links import packed, take_time
-from hotset.tiers.scripts import STATE, TAG_FIELD, State
+from hotset.tiers.scripts import CHANGED, STATE, TAG_FIELD, State
 from hotset.wire import PREFIX_BYTES
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 # The thread looks this often whether it is to end.
 _GLANCE: Final = 0.25
-_CALM: Final = 0.002
+_CALM: Final = 0.005  # seconds
+_ASKED_AT_ONCE: Final = 500  # names; the server does nothing else meanwhile
 # Versions that are remembered, at least: more than are written until their changes have been told.
 _RECENT: Final = 4096
 # Bells that are remembered; when it is more, all are forgotten, and some invalidations may be told twice.
@@ -357,26 +358,27 @@ class Stream:
         listener = self._listener() if names else None
         if listener is None:
             return
-        others = []
+        others: list[str] = []
+        own: list[str] = []
         for name in names:
-            if listener.own_version(name) is None:
-                others.append(name)
-            else:
-                fence: list[Any] = []
-                self._ask(("GETRANGE", self._keys.entry(name), 0, PREFIX_BYTES - 1), fence.append)
-                mark: Command = ("GET", self._keys.removal(name))
-                self._ask(mark, partial(self._take_own, name, fence))
+            (others if listener.own_version(name) is None else own).append(name)
         if others:
             listener.changed(others)
+        for start in range(0, len(own), _ASKED_AT_ONCE):
+            some = own[start : start + _ASKED_AT_ONCE]
+            places = [*map(self._keys.entry, some), *map(self._keys.removal, some)]
+            self._ask(("EVAL", CHANGED.source, len(places), *places), partial(self._take_own, some))
 
-    def _take_own(self, name: str, answers: list[Any], mark: Any) -> None:
-        """Learn whether what there is, or is not, of a name is this process's doing."""
-        (fence,) = answers
-        # Not only the last version: an older one of its own is there until the next is.
-        own = mark == self._sender.encode() if fence == b"" else type(fence) is bytes and fence[_VERSION] in self._own
+    def _take_own(self, names: list[str], reply: Any) -> None:
+        """Learn whether what there is, or is not, of names is this process's doing."""
+        others = names
+        if type(reply) is list:  # else it does not say, as where somebody keeps a list under a name
+            me, own = self._sender.encode(), self._own
+            # Not only the last version: an older one of its own is there until the next is.
+            others = [name for name, by in zip(names, reply, strict=True) if by[_VERSION] not in own and by != me]
         listener = self._listener()
-        if not own and listener is not None:
-            listener.changed([name])
+        if others and listener is not None:
+            listener.changed(others)
 
     def _take_bell(self, tag: str, answers: list[Any], at: Any) -> None:
         """Learn why a bell was changed; `at` is when its tag was invalidated last."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import subprocess
+import sys
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
 import redis
@@ -22,6 +24,17 @@ if TYPE_CHECKING:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+
+
+# Has all changes of the namespace announced, and takes them in now and then.
+_LISTEN = """
+import sys, time, redis
+connection = redis.Redis.from_url(sys.argv[1], protocol=3).connection_pool.get_connection()
+connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "hs:roundtrips:k:")
+print(connection.read_response(), flush=True)
+while connection._sock.recv(1 << 16):
+    time.sleep(0.005)
+"""
 
 
 class BareRedis(Client):
@@ -52,7 +65,8 @@ class BareRoundTrips(Client):
     """The two requests that a miss of a fenced level makes where misses are common, and the load.
 
     Lease and fill: the very commands that `RedisTier` sends, with entries of the same length, over one connection of
-    redis-py's, by `send_packed_command` and `read_response`: neither its pool nor its pipelines are in the figure.
+    redis-py's, by `send_packed_command` and `read_response`: neither its pool nor its pipelines are in the figure. The
+    server announces each change to a process that listens, as it does for every cache that hears of changes by others.
     """
 
     name = "round trips + load"
@@ -62,6 +76,10 @@ class BareRoundTrips(Client):
     def through(self, place: Place, load: Callable[[str], Any]) -> Stand:
         """See Client."""
         connection: Any = redis.Redis.from_url(place.url).connection_pool.get_connection()
+        command = [sys.executable, "-c", _LISTEN, place.url]
+        listener = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - nothing of a user's
+        if not cast("IO[bytes]", listener.stdout).readline():
+            raise RuntimeError(f"no listener at {place.url}: its process ended with {listener.wait(10)}")
         keys = Keys("roundtrips")
         marker = lease_marker(bytes(12))
         data = Wire().encode(keys.entry(""), Entry(load("user:123456789"), bytes(12), 300.0, 300.0), 1e9)
@@ -87,7 +105,12 @@ class BareRoundTrips(Client):
         def put(key: str, value: Any) -> None:
             raise NotImplementedError
 
-        return Stand(get, put, close=connection.disconnect)
+        def close() -> None:
+            listener.kill()
+            listener.communicate(timeout=10)
+            connection.disconnect()
+
+        return Stand(get, put, close=close)
 
 
 class AsyncRedis(Client):
