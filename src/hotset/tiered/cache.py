@@ -158,15 +158,18 @@ class TieredCache(Generic[K, V]):
 
     def _unserved(self, *given: Any, **named: Any) -> Any:
         """Get what the engine did not serve, which has looked up a str or small int that came alone by its place."""
-        looked = False
-        if given and not named:
-            kind = type(given[0])
-            looked = kind is str or (kind is int and -_SMALL < given[0] < _SMALL)
-        return self._find(looked, *given, **named)
+        if not given or named:
+            return self._find(False, *given, **named)  # noqa: FBT003
+        key = given[0]
+        kind = type(key)
+        looked = kind is str or (kind is int and -_SMALL < key < _SMALL)
+        return self._find(looked, key) if len(given) == 1 else self._find(looked, *given)
 
     def _find(self, looked: bool, /, key: Any, default: Any = None, **options: Any) -> Any:  # noqa: FBT001
-        flow = self._logic.get(key, self._options(options), self._loader_of(key), looked=looked)
-        return _or_default(self._shell.drive(flow), default)
+        loader = self._loader_of(key) if self._loaders else self._load
+        chosen = self.options.with_(options) if options else self.options
+        value = self._shell.drive(self._logic.get(key, chosen, loader, looked=looked))
+        return default if value is MISSING or value is ABSENT else value
 
     async def aget(self, key: K, default: D = None, **options: Any) -> V | D:  # type: ignore[assignment]
         """See get. Gets of one turn of the loop ask a level in one round trip."""

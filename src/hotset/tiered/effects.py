@@ -51,6 +51,8 @@ class Ask:
 
     def block(self, _shell: Shell) -> Any:
         """See Effect."""
+        if len(self.arguments) == 1 and not self.named:
+            return self.level.ask(self.operation, self.arguments[0])
         return self.level.ask(self.operation, *self.arguments, **self.named)
 
     async def wait(self, shell: Shell) -> Any:

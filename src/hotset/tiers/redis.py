@@ -370,7 +370,10 @@ class RedisTier:
             marker = lease_marker(new_version())
             markers.append(marker)
             commands.append(("EVALSHA", LEASE.sha, 2, place, keys.lease(name), marker, self._lease_ms))
-        text, *answers = yield from self._asked(commands)
+        replies = yield commands
+        if hiredis.ReplyError in map(type, replies):
+            replies = yield from self._mended(commands, replies)
+        text, *answers = replies
         known, state = self._state
         if text != known:
             state = yield from self._learn(keys, text)
@@ -398,8 +401,15 @@ class RedisTier:
                 tell = published and not is_lease(fence)
                 data = self._encoded(keys, name, entry, now)
                 commands.append(self._fill_command(keys, name, data, fence, entry.keep, tell))
-        replies = iter((yield from self._asked(commands)) if commands else ())
-        return [fence is not None and entry.keep > 0 and next(replies) == 1 for _, entry, fence in items]
+        if not commands:
+            return [False] * len(items)
+        replies = yield commands
+        if hiredis.ReplyError in map(type, replies):
+            replies = yield from self._mended(commands, replies)
+        if len(replies) == len(items):
+            return [reply == 1 for reply in replies]
+        answers = iter(replies)
+        return [fence is not None and entry.keep > 0 and next(answers) == 1 for _, entry, fence in items]
 
     def _fill_command(self, keys: Keys, name: str, data: bytes, fence: bytes, keep: float, tell: bool) -> Command:  # noqa: FBT001
         channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
@@ -504,6 +514,12 @@ class RedisTier:
         replies = yield commands
         if hiredis.ReplyError not in map(type, replies):
             return replies
+        return (yield from self._mended(commands, replies, optional))
+
+    def _mended(
+        self, commands: list[Command], replies: list[Any], optional: Container[int] = ()
+    ) -> Operation[list[Any]]:
+        """Return what _asked does for replies of which one is an error."""
         if any(_is_unknown_script(reply) for reply in replies):
             loads: list[Command] = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
             # What is published of a change must be published after it.
