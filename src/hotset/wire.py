@@ -377,7 +377,7 @@ class Wire:
         epochs: tuple[int, int],
         odd: Callable[[str, bytes], Found],
     ) -> list[Found] | Opened:
-        """Return what was found under names, in C; None is nothing. Where all is fresh and untagged, that is all it says.
+        """Return what was found under names, where None is nothing; or, if all is fresh and untagged, what was opened.
 
         Entries of epochs that are not between those two, and all that is not as entries commonly are, `odd` makes
         something of.

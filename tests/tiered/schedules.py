@@ -32,7 +32,7 @@ from asyncio import CancelledError
 from collections import defaultdict
 from unittest import mock
 
-from tiered.surroundings import CLOCK, TOKENS, CacheUnderTest, Server, virtual_time
+from tiered.surroundings import CLOCK, VERSIONS, CacheUnderTest, Server, virtual_time
 from tiered.tasks import Effect, Task
 
 import hotset.tiers.memory
@@ -167,7 +167,7 @@ class Schedule:
         self.draining = False
         self.steps = self.reads = self.loads = 0
         CLOCK.now = 1000.0
-        TOKENS.drawn = 0
+        VERSIONS.drawn = 0
         config = self.config
         self.options = Options(
             ttl=30.0,

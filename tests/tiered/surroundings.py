@@ -19,6 +19,7 @@ from hotset.tiered.flow import Logic
 from hotset.tiered.level import Level
 from hotset.tiered.pending import Pending
 from hotset.tiers.memory import MemoryTier
+from hotset.versions import VERSION_BYTES
 
 
 class Clock:
@@ -36,18 +37,18 @@ class Clock:
 CLOCK = Clock()
 
 
-class Tokens:
-    """Stands for the module `secrets` where the logic reads it."""
+class Versions:
+    """Stands for `new_version` where the logic calls it."""
 
     def __init__(self):
         self.drawn = 0
 
-    def token_bytes(self, size):
+    def __call__(self):
         self.drawn += 1
-        return self.drawn.to_bytes(2, "big") + bytes(size - 2)
+        return self.drawn.to_bytes(2, "big") + bytes(VERSION_BYTES - 2)
 
 
-TOKENS = Tokens()
+VERSIONS = Versions()
 
 
 @contextlib.contextmanager
@@ -56,7 +57,7 @@ def virtual_time():
     with contextlib.ExitStack() as stack:
         for module in (hotset.tiered.flow, hotset.tiers.memory, hotset.tiered.cache, dict_tier):
             stack.enter_context(mock.patch.object(module, "time", CLOCK))
-        stack.enter_context(mock.patch.object(hotset.tiered.flow, "secrets", TOKENS))
+        stack.enter_context(mock.patch.object(hotset.tiered.flow, "new_version", VERSIONS))
         digest = mock.patch.object(hotset.tiers.memory, "hash", _digest, create=True)
         stack.enter_context(digest)
         yield
@@ -70,6 +71,7 @@ class AlwaysBreaker:
     """A breaker that lets everything through: failures are the scheduler's."""
 
     state = "closed"
+    closed = True
 
     def allow(self):
         return True

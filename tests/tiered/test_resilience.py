@@ -363,7 +363,8 @@ class TestBreaker:
         def breaker():
             return Breaker(consecutive=1, open_for=0.05, jitter=0, probes=1)
 
-        cache = opened([redis_tier(own_server.url)], breaker=breaker)
+        # Without a stream, which would find the server answering before it hangs, and close the breaker.
+        cache = opened([redis_tier(own_server.url, stream=None)], breaker=breaker)
         own_server.kill()
         cache.set("a", 1)
         assert cache.stats().levels[0].state == "open"

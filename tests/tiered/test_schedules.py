@@ -16,6 +16,7 @@ from hotset.tiered.cache import _Ear
 from hotset.tiered.flights import Flight
 from hotset.tiered.flow import Logic
 from hotset.tiered.pending import Pending
+from hotset.tiers.contract import Entry
 from hotset.tiers.memory import MemoryTier
 
 TIMES = int(os.environ.get("HOTSET_SCHEDULES", "1"))
@@ -291,12 +292,13 @@ def refusals_leave_memory_alone(monkeypatch):
 
 
 def own_fills_break_no_fences(monkeypatch):
-    put = MemoryTier.put_many
+    for method in ("put", "put_many"):
+        put = getattr(MemoryTier, method)
 
-    def mutant(self, *args, own=False, **named):
-        return put(self, *args, **named)
+        def mutant(self, *args, own=False, put=put, **named):
+            return put(self, *args, **named)
 
-    monkeypatch.setattr(MemoryTier, "put_many", mutant)
+        monkeypatch.setattr(MemoryTier, method, mutant)
 
 
 def writes_are_put_over_anything(monkeypatch):
@@ -351,8 +353,8 @@ def armed_in_spite_of_a_cut(monkeypatch):
 
 def entries_of_a_later_epoch(monkeypatch):
     """What is loaded counts as loaded after an invalidation of its tags."""
-    as_of = hotset.tiered.flow._as_of
-    monkeypatch.setattr(hotset.tiered.flow, "_as_of", lambda entry, epoch: as_of(entry, epoch + 1))
+    as_of = Entry.as_of
+    monkeypatch.setattr(Entry, "as_of", lambda self, epoch: as_of(self, epoch + 1))
 
 
 def touch_revives(monkeypatch):

@@ -158,6 +158,7 @@ class Stream:
         self._role: Any = None
         self._bells: dict[str, int] = {}
         self._next_beat = 0.0
+        self._asked_of_own = False
 
     def start(self) -> None:
         """Have a thread listen, if none does."""
@@ -266,9 +267,10 @@ class Stream:
             self._report()
         self._tell_changed(names)
         self._flush(link)
-        if received and self._state is not None:
+        if self._asked_of_own:
             # What comes meanwhile is taken in one go: a busy process has thousands of own changes a second told to it,
             # and to wake up for each of them costs as much as it took to make it.
+            self._asked_of_own = False
             time.sleep(_CALM)
 
     def _flush(self, link: Link) -> None:
@@ -368,6 +370,7 @@ class Stream:
             some = own[start : start + _ASKED_AT_ONCE]
             places = [*map(self._keys.entry, some), *map(self._keys.removal, some)]
             self._ask(("EVAL", CHANGED.source, len(places), *places), partial(self._take_own, some))
+            self._asked_of_own = True
 
     def _take_own(self, names: list[str], reply: Any) -> None:
         """Learn whether what there is, or is not, of names is this process's doing."""
