@@ -13,7 +13,7 @@ from libc.string cimport memset
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
 from core.slab cimport NIL, SENTINELS
-from envelope cimport Wanted, envelope_of, found_all, hotset_crc32_prepare, open_all, wanted_of
+from envelope cimport envelope_of, found_all, hotset_crc32_prepare, open_all, wanted_of
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
@@ -22,7 +22,7 @@ from policy.lfu cimport lfu_hit, lfu_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
-from records cimport Recorded, recorded_of, records_of
+from records cimport recorded_of, records_of
 from replay cimport integer, replay_with
 from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable,
                      PyLong_CheckExact, PyMethod_New, PyObject_Vectorcall, PyUnicode_CheckExact, PyVectorcall_NARGS,
@@ -1239,7 +1239,7 @@ def plan_opening(type entry, type found, codec, schema, limit):
 
 def open_envelopes(bytes plan, list places, list envelopes, double now, cleared, epoch, decode, dict origins, nothing, odd):
     """(what was found, None, origins); or (None, values, origins) if all are fresh and have no tags. O(bytes)."""
-    return open_all(<const Wanted*><char*>plan, places, envelopes, now, cleared, epoch, decode, origins, nothing, odd)
+    return open_all(plan, places, envelopes, now, cleared, epoch, decode, origins, nothing, odd)
 
 def close_envelope(str name, bytes version, codec, bytes extra, schema, double cost, epoch, double created, double expires,
                    double drops, bytes body):
@@ -1248,7 +1248,7 @@ def close_envelope(str name, bytes version, codec, bytes extra, schema, double c
 
 def found_in(bytes plan, list envelopes, list values, list origins, double now):
     """What was found in these envelopes, of which open_envelopes has told the rest. O(n)."""
-    return found_all(<const Wanted*><char*>plan, envelopes, values, origins, now)
+    return found_all(plan, envelopes, values, origins, now)
 
 def plan_recording(type record):
     """What make_records needs to know of a class of Fresh. See records."""
@@ -1258,7 +1258,7 @@ def plan_recording(type record):
 def make_records(bytes plan, type record, list envelopes, list values, list origins, double now, double moment,
                  double longest, double until, loose):
     """(records of opened envelopes as of a moment, for how long one is kept at most). O(n)."""
-    made = records_of(<const Recorded*><char*>plan, record, envelopes, origins, now, moment, longest, until, loose)
+    made = records_of(plan, record, envelopes, origins, now, moment, longest, until, loose)
     for record_made, value in zip(<list>made[0], values):
         (<Fresh>record_made).value = value
     return made

@@ -58,6 +58,20 @@ cdef inline bytes wanted_of(type entry, type found, unsigned char codec, uint32_
     return PyBytes_FromStringAndSize(<const char*>&w, sizeof(w))
 
 
+cdef inline const Wanted* wanted_in(bytes plan) except NULL:
+    """The Wanted that these bytes are."""
+    if plan is None or PyBytes_GET_SIZE(plan) != sizeof(Wanted):
+        raise TypeError("what plan_opening returns is wanted")
+    return <const Wanted*>PyBytes_AS_STRING(plan)
+
+
+cdef inline const unsigned char* bytes_of(object envelope) except NULL:
+    """The bytes of what was opened before."""
+    if not PyBytes_CheckExact(envelope) or PyBytes_GET_SIZE(envelope) < EXTRA:
+        raise TypeError(f"an envelope is wanted, got {envelope!r}")
+    return <const unsigned char*>PyBytes_AS_STRING(envelope)
+
+
 cdef inline bint is_plain(const Wanted* w, object place, const unsigned char* p, Py_ssize_t size) noexcept:
     """Whether this is an envelope to be opened here, and made for that name."""
     cdef Py_ssize_t length
@@ -120,19 +134,21 @@ cdef inline object found_with(const Wanted* w, object entry, const unsigned char
     return found
 
 
-cdef inline list found_all(const Wanted* w, list envelopes, list values, list origins, double now):
-    """What was found in the envelopes from which these values came."""
+cdef inline list found_all(bytes plan, list envelopes, list values, list origins, double now):
+    """See found_in."""
+    cdef const Wanted* w = wanted_in(plan)
     cdef list found = []
     cdef const unsigned char* p
     for envelope, value, origin in zip(envelopes, values, origins):
-        p = <const unsigned char*>PyBytes_AS_STRING(envelope)
+        p = bytes_of(envelope)
         found.append(found_with(w, entry_from(w, p, value, origin, now), p))
     return found
 
 
-cdef inline tuple open_all(const Wanted* w, list places, list envelopes, double now, uint64_t cleared, uint64_t epoch,
+cdef inline tuple open_all(bytes plan, list places, list envelopes, double now, uint64_t cleared, uint64_t epoch,
                            object decode, dict origins, object nothing, object odd):
     """See open_envelopes."""
+    cdef const Wanted* w = wanted_in(plan)
     cdef list found = None                              # until one is not fresh, values and origins say all
     cdef list values = []
     cdef list from_whom = []
@@ -169,7 +185,7 @@ cdef inline tuple open_all(const Wanted* w, list places, list envelopes, double 
                 from_whom.append(origin)
                 continue
         if found is None:
-            found = found_all(w, envelopes[:len(values)], values, from_whom, now)
+            found = found_all(plan, envelopes[:len(values)], values, from_whom, now)
         if known is not None:
             found.append(found_with(w, entry_from(w, p, value, origin, now), p))
         elif envelope is None:

@@ -1,9 +1,8 @@
 """What a tiered cache's memory keeps of an entry, made from its envelope: for a bulk read that fills memory."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyTypeObject
-from libc.stdint cimport uint32_t
 
-from envelope cimport COST, CREATED, DROPS, EPOCH, EXPIRES, FENCE_END, VERSION, cost_in, hotset_u64, seconds_till
+from envelope cimport CREATED, DROPS, EPOCH, EXPIRES, FENCE_END, VERSION, bytes_of, cost_in, hotset_u64, seconds_till
 from instances cimport find_slots, set_slot
 
 cdef enum:                 # the slots of a record, in alphabetical order
@@ -48,17 +47,20 @@ cdef inline double fill_record(const Recorded* r, object record, const unsigned 
     return keep
 
 
-cdef inline tuple records_of(const Recorded* r, type cls, list envelopes, list origins, double now, double moment,
+cdef inline tuple records_of(bytes plan, type cls, list envelopes, list origins, double now, double moment,
                              double longest, double until, object loose):
     """See make_records; who knows what a Fresh is puts the values in."""
+    cdef const Recorded* r
     cdef list records = []
     cdef object moment_object = moment
     cdef tuple nothing = ()
     cdef double keep = 0.0
+    if plan is None or PyBytes_GET_SIZE(plan) != sizeof(Recorded):
+        raise TypeError("what plan_recording returns is wanted")
+    r = <const Recorded*>PyBytes_AS_STRING(plan)
     for envelope, origin in zip(envelopes, origins):
         record = (<PyTypeObject*>cls).tp_new(cls, <PyObject*>nothing, NULL)
         (<double*>(<char*><PyObject*>record + r.until))[0] = until
-        keep = max(keep, fill_record(r, record, <const unsigned char*>PyBytes_AS_STRING(envelope), origin, now, moment,
-                                     moment_object, longest, loose))
+        keep = max(keep, fill_record(r, record, bytes_of(envelope), origin, now, moment, moment_object, longest, loose))
         records.append(record)
     return records, keep
