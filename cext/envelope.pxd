@@ -95,6 +95,12 @@ cdef inline double seconds_till(uint64_t moment, double now) noexcept nogil:
     return <double>moment / 1000 - now if moment else HOTSET_NEVER
 
 
+cdef inline bint is_ahead(const unsigned char* p, double now) noexcept nogil:
+    """Whether a moment of the wire is still to come."""
+    cdef uint64_t moment = hotset_u64(p)
+    return not moment or <double>moment / 1000 > now
+
+
 cdef inline double cost_in(const unsigned char* p) noexcept nogil:
     """How long the load took, in seconds."""
     cdef uint32_t bits = hotset_u32(p + COST)
@@ -155,7 +161,6 @@ cdef inline tuple open_all(bytes plan, list places, list envelopes, double now, 
     cdef const unsigned char* p = NULL
     cdef const unsigned char* extra = NULL
     cdef uint32_t extra_size = 0, n = 0
-    cdef uint64_t moment
     cdef tuple origin = None
     cdef object known
     for place, envelope in zip(places, envelopes):
@@ -179,8 +184,7 @@ cdef inline tuple open_all(bytes plan, list places, list envelopes, double now, 
             except Exception:
                 known = None
         if known is not None and found is None:
-            moment = hotset_u64(p + EXPIRES)
-            if not origin[1] and (not moment or <double>moment / 1000 > now):
+            if not origin[1] and is_ahead(p + EXPIRES, now) and is_ahead(p + DROPS, now):
                 values.append(value)
                 from_whom.append(origin)
                 continue

@@ -17,6 +17,7 @@ import functools
 import inspect
 import itertools
 import math
+import operator
 import os
 import random
 import socket
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from hotset._engine import Fresh, LRUCache
 from hotset.errors import CodecError, LoadTimeout, TierError
-from hotset.names import is_name, name_of, names_of
+from hotset.names import is_name, key_of, name_of, names_of
 from hotset.tiered.effects import Ask, Load, LoadEach, Run, Sleep, Spawn, Wait
 from hotset.tiered.flights import LEAD, Flights, Scopes
 from hotset.tiered.latency import Latencies
@@ -370,7 +371,9 @@ class Logic:
         # With either of these, each record has a moment of its own.
         alike = options.refresh_ahead is None and options.xfetch is None
         opened = cast("Opened", reading.opened)
-        if alike and memory.put_opened(keys.values(), opened, asked, fences, until=until, loose=loose):
+        # What is not its own name may be of a class of its own.
+        plain = keys.values() if all(map(operator.is_, keys, keys.values())) else map(key_of, keys)
+        if alike and memory.put_opened(plain, opened, asked, fences, until=until, loose=loose):
             if self.since != since:
                 memory.doubt()
             for name in keys if self.departed else ():

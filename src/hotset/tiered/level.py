@@ -103,7 +103,8 @@ class Level:
                     hits += 1
         self.reads += reads
         self.hits += hits
-        self.missing += _RECENT * (1 - hits / reads - self.missing)
+        if reads:
+            self.missing += _RECENT * (1 - hits / reads - self.missing)
         if reading.refused:
             for reason, count in reading.refused.items():
                 self.refused[reason] = self.refused.get(reason, 0) + count

@@ -53,9 +53,10 @@ class State(NamedTuple):
         """Return the state, or None if this is not one."""
         try:
             epoch, cleared, floor, who = (text or b"").decode("ascii").split()
-            return cls(int(epoch), int(cleared), int(floor), who)
+            state = cls(int(epoch), int(cleared), int(floor), who)
         except ValueError:
             return None
+        return state if state.epoch >= 0 and state.cleared >= 0 else None
 
 
 def _script(source: str) -> Script:
