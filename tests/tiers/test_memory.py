@@ -281,11 +281,11 @@ class TestTimes:
         assert look(tier, "b").life <= 0
 
 
-def opened(entries, wire=None, now=NOW):
-    """What a level below has read at once: of names, entries that were written 3 s before."""
+def opened(entries, wire=None, now=NOW, *, before=3.0):
+    """What a level below has read at once: of names, entries that were written some seconds before."""
     writer = Wire(writer="web-1:4711")
     names = list(entries)
-    envelopes = [writer.encode(name, entry, now - 3) for name, entry in entries.items()]
+    envelopes = [writer.encode(name, entry, now - before) for name, entry in entries.items()]
     wire = wire or Wire()
     for name, data in zip(names, envelopes, strict=True):
         wire.decode(name, data, now)  # so that the writers are known
@@ -317,13 +317,14 @@ def put(tier, entries, *, until=math.inf, loose=False, confirmed=None, fences=No
 class TestOpened:
     """What is read and opened at once is stored at once, and as if it had been one by one."""
 
+    @pytest.mark.parametrize("before", [3.0, -4.0], ids=["written before", "written by a clock that is ahead"])
     @pytest.mark.parametrize("longest", [None, 35.0])
     @pytest.mark.parametrize("loose", [False, True])
     @pytest.mark.parametrize("served", [math.inf, 25.0, -1.0])
-    def test_records_are_what_they_are_otherwise(self, longest, loose, served):
+    def test_records_are_what_they_are_otherwise(self, longest, loose, served, before):
         tier, other = MemoryTier(100, ttl=longest), MemoryTier(100, ttl=longest)
         moment = time.monotonic() - 1.5
-        read, entries = opened(ENTRIES)
+        read, entries = opened(ENTRIES, before=before)
         until = moment + served
         assert tier.put_opened(list(ENTRIES), read, moment, tier.fences(), until=until, loose=loose) is True
         items = [(name, entry, other.fence(name)) for name, entry in zip(ENTRIES, entries, strict=True)]
@@ -347,12 +348,12 @@ class TestOpened:
 
     def test_each_goes_in_its_time(self, tier):
         entries = {
-            "short": Entry("A", b"a" * 12, 3.1, 3.1),
-            "kept": Entry("B", b"b" * 12, 3.1, 60.0),
             "long": Entry("C", b"c" * 12, 60.0, 60.0),
+            "kept": Entry("B", b"b" * 12, 3.1, 60.0),
+            "short": Entry("A", b"a" * 12, 3.1, 3.1),
         }
         assert put(tier, entries)[0]
-        assert [look(tier, name).value for name in entries] == ["A", "B", "C"]
+        assert [look(tier, name).value for name in entries] == ["C", "B", "A"]
         time.sleep(0.15)
         assert look(tier, "short") is None
         assert look(tier, "kept").life < 0 < look(tier, "kept").keep
