@@ -516,3 +516,26 @@ def test_a_loader_that_is_cancelled_from_inside():
         else:
             pytest.fail(f"a load that was cancelled gives {value!r}")
         assert len(loads) <= 4
+
+
+@pytest.mark.parametrize("remove", ["delete", "invalidate"])
+def test_what_is_set_right_after_its_removal_stays_in_memory(server, eventually, remove):
+    """The news of the removal comes late, and is this cache's own."""
+    with TieredCache("again", [MemoryTier(1000), RedisTier(server.url, timeout=5, heartbeat=0.05)]) as cache:
+        logic = cache._logic
+
+        def heard():
+            now = time.monotonic()
+            eventually(lambda: logic.guard.until > now)
+
+        heard()
+        for number in range(200):
+            cache.set(number, "old", ttl=60)
+            time.sleep(number % 7 * 0.0002)
+            getattr(cache, remove)(number)
+            cache.set(number, "new", ttl=60)
+        time.sleep(0.3)
+        heard()
+        reads = cache.stats().levels[-1].reads
+        assert [cache.get(number) for number in range(200)] == ["new"] * 200
+        assert cache.stats().levels[-1].reads == reads

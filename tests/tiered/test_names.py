@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hotset import MemoryTier, TieredCache
-from hotset.names import key_of, name_of
+from hotset.names import key_of, name_of, names_of
 
 SCALARS = st.text() | st.integers() | st.binary()
 KEYS = st.recursive(SCALARS, lambda parts: st.lists(parts, max_size=4).map(tuple), max_leaves=8)
@@ -99,3 +99,59 @@ def test_a_key_of_several_levels():
     for _ in range(5):
         key = (key, b"b")
     assert key_of(name_of(key)) == key
+
+
+class Text(str):
+    __slots__ = ()
+
+
+@given(st.lists(KEYS) | st.lists(st.text("~\n ab")) | st.lists(st.text("~\n ab").map(Text) | st.text("~\n ab")))
+def test_names_of_many_are_those_of_each(keys):
+    names = names_of(keys)
+    assert names == [name_of(key) for key in keys]
+    assert {*map(type, names)} <= {str}
+    assert names_of(iter(keys)) == names_of(tuple(keys)) == names
+    assert names is not keys
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [],
+        [""],
+        ["", ""],
+        ["~"],
+        ["a", "~", "b"],
+        ["~a", "b"],
+        ["a", "b~", "c~d"],
+        ["a\n~b"],
+        ["a\n", "~b"],
+        ["a\n", "\n~"],
+        ["\n", "", "~"],
+        ["\n~"],
+        ["\ud800", "~\udfff"],
+        [Text("a"), Text("~a")],
+        [Text("a\n"), "~"],
+        ["a", 7],
+        [7, "~"],
+        [b"~", ("~",), "a"],
+    ],
+    ids=repr,
+)
+def test_names_of_many_that_look_like_something_else(keys):
+    names = names_of(keys)
+    assert names == [name_of(key) for key in keys]
+    assert {*map(type, names)} <= {str}
+    assert [key_of(name) for name in names] == keys
+
+
+@pytest.mark.parametrize(
+    "key", [None, True, False, 1.0, float("nan"), [1], bytearray(b"a"), Number.ONE, ("a", None)], ids=repr
+)
+@pytest.mark.parametrize("others", [[], ["a", "b"], [7], ["~"]], ids=repr)
+def test_what_is_no_key_among_many(key, others):
+    culprit = key[-1] if type(key) is tuple else key
+    for keys in ([key, *others], [*others, key], [*others, key, *others]):
+        with pytest.raises(TypeError) as raised:
+            names_of(keys)
+        assert repr(culprit) in str(raised.value)

@@ -19,7 +19,7 @@ from hotset.tiers.keys import Keys
 from hotset.tiers.redis import RedisTier
 from hotset.tiers.scripts import INVALIDATE
 from hotset.tiers.servertime import ServerTime
-from hotset.tiers.stream import OwnVersions, Stream
+from hotset.tiers.stream import MARK_MS, OwnVersions, Stream
 
 HEARTBEAT = 0.1
 KEYS = Keys("test")
@@ -671,3 +671,65 @@ def test_by_the_other_face_it_is_the_same_stream(server, eventually):
         server.command("SET", KEYS.entry("a"), "x")
         eventually(lambda: "a" in driver.listener.names)
     assert not threads()
+
+
+# Marks of removals
+
+
+def test_the_mark_of_a_removal_goes_by_itself(server, listen):
+    tier, _ = listen(server.url)
+    names = ["a", "{b}", "c}"]
+    tier.write([(name, fresh(tier)) for name in names])
+    tier.remove(names)
+    for name in names:
+        assert 0 < server.command("PTTL", KEYS.removal(name)) <= MARK_MS
+
+
+def test_the_mark_of_a_removal_does_not_outlive_it(server, listen):
+    """Else the next one who removes would be taken for this process."""
+    tier, _ = listen(server.url)
+
+    def filled():
+        found = tier.lease(["a"]).found[0]
+        assert tier.fill([("a", fresh(tier), found.fence)]) == [True]
+
+    for comes in (lambda: tier.write([("a", fresh(tier))]), filled):
+        comes()
+        assert server.command("EXISTS", KEYS.removal("a")) == 0
+        tier.remove(["a"])
+        assert server.command("EXISTS", KEYS.removal("a")) == 1
+        comes()
+        assert server.command("EXISTS", KEYS.removal("a"), KEYS.lease("a")) == 0
+
+
+def test_there_are_marks_only_where_they_are_looked_at(server, listen):
+    for mode in ("pubsub", None):
+        tier, _ = listen(server.url, mode=mode, wait=mode is not None)
+        tier.write([("a", fresh(tier))])
+        tier.remove(["a"])
+        assert server.command("EXISTS", KEYS.removal("a")) == 0
+
+
+@pytest.mark.parametrize("by", ["write", "fill"])
+def test_what_is_removed_and_comes_back_at_once_is_not_told(server, listen, eventually, by):
+    """At whatever moment the stream looks at what there is."""
+    tier, listener = listen(server.url)
+    names = [f"name {number}" for number in range(200)]
+    for turn, name in enumerate(names):
+        entry = fresh(tier)
+        listener.written[name] = entry.version
+        tier.write([(name, entry)])
+        time.sleep(turn % 7 * 0.0002)
+        listener.written[name] = b""
+        tier.remove([name])
+        time.sleep(turn % 5 * 0.0002)
+        entry = fresh(tier)
+        listener.written[name] = entry.version
+        if by == "write":
+            tier.write([(name, entry)])
+        else:
+            found = tier.lease([name]).found[0]
+            assert tier.fill([(name, entry, found.fence)]) == [True]
+    heard(eventually, listener)
+    heard(eventually, listener)
+    assert listener.names == []
