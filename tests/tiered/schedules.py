@@ -401,7 +401,7 @@ class Schedule:
         for other, (effect, its_flight) in list(loading.items()):
             if other.over or other.cancelled or other.effect is not effect:
                 del loading[other]
-            elif other is not task and not (flight.fenced or its_flight.fenced):
+            elif other is not task and not (flight.detached or its_flight.detached):
                 self.fail("e", f"{task.name} and {other.name} load {key} at once")
         loading[task] = task.effect, flight
         if not self.draining and self.chance(self.config.load_failures):

@@ -551,6 +551,21 @@ def test_a_fence_without_a_flight(flights):
     assert not flight.fenced
 
 
+def test_detached(flights):
+    old, leads = flights.join("a")
+    assert leads
+    flights.detach("a")
+    flights.detach("b")
+    assert old.detached
+    assert not old.fenced
+    new, leads = flights.join("a")
+    assert leads
+    assert new is not old
+    assert old.succeed(1)
+    assert flights.join("a") == (new, False)
+    new.succeed(2)
+
+
 def test_an_abandoned_fenced_flight_goes_on_apart(flights):
     old, _ = flights.join("k")
     follower = Caller(old.wait, PATIENCE)

@@ -112,7 +112,7 @@ class TestOnce:
         assert sum(map(len, origin.calls)) == 50
 
     def test_a_failure_reaches_all_once(self, make):
-        origin = Origin(delay=0.1)
+        origin = Origin(delay=0.5)
         origin.failure = OSError("the origin is away")
         cache = make(origin).cache
         outcomes = in_threads(50, lambda: cache.get("a"))

@@ -130,13 +130,21 @@ class Flights(Generic[_T]):
             with _lock:
                 flight = self._table.pop(key, None)
                 if flight is not None:
-                    flight.fenced = True
+                    flight.fenced = flight.detached = True
+
+    def detach(self, key: Hashable) -> None:
+        """Let later callers for a key begin a new flight; what the one under way brings may be stored where that holds."""
+        if self._table:
+            with _lock:
+                flight = self._table.pop(key, None)
+                if flight is not None:
+                    flight.detached = True
 
     def fence_all(self) -> None:
         """Fence every key. O(flights)."""
         with _lock:
             for flight in self._table.values():
-                flight.fenced = True
+                flight.fenced = flight.detached = True
             self._table.clear()
 
 
@@ -154,6 +162,7 @@ class Flight(Generic[_T]):
         "_traceback",
         "_value",
         "_waiters",
+        "detached",
         "fenced",
         "key",
     )
@@ -162,6 +171,7 @@ class Flight(Generic[_T]):
         self.key = key
         # The key was written or invalidated since the flight began: what it brings must not be stored.
         self.fenced = False
+        self.detached = False  # later callers have begun another one, or will
         self._table = table
         self._forks = _forks
         self._load = _Load()

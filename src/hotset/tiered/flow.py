@@ -1072,7 +1072,9 @@ class Logic:
     def changed(self, names: Iterable[str]) -> None:
         """Others have changed these names: memory must ask again, and must not take what is on its way."""
         names = [name for name in names if is_name(name)]  # anybody may write anything at a shared level
-        self._detach(names)
+        for name in names:
+            # Whether a load began before the change or after it, the level knows by its lease; memory does not.
+            self.flights.detach(name)
         if self.memory is not None:
             for name in names:
                 if self.memory.has(name):  # else it went before, for a reason of its own
