@@ -133,7 +133,7 @@ class Flights(Generic[_T]):
                     flight.fenced = flight.detached = True
 
     def detach(self, key: Hashable) -> None:
-        """Let later callers for a key begin a new flight; what the one under way brings may be stored where that holds."""
+        """Let later callers for a key begin a new flight; what the one under way brings may be up to date or not."""
         if self._table:
             with _lock:
                 flight = self._table.pop(key, None)
