@@ -66,18 +66,7 @@ def main() -> int:
             found[name] = content | {"bars": [verdict.as_dict() for verdict in judged]}
             verdicts += judged
             if args.json:
-                report.write_json(
-                    args.json,
-                    {
-                        "machine": here,
-                        "versions": software,
-                        "missing": contestants.missing,
-                        "sizes": sizes.as_dict(),
-                        "seed": args.seed,
-                        "clock": args.clock,
-                        "rows": found,
-                    },
-                )
+                report.write_rows(args.json, here, software, contestants.missing, args, sizes, found)
     report.summary(out, verdicts, full=sizes.is_full)
     return 0
 

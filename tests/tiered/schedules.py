@@ -37,8 +37,8 @@ from tiered.tasks import Effect, Task
 
 import hotset.tiers.memory
 from hotset.errors import LoadTimeout, TierTimeout
-from hotset.tiered.flow import ABSENT, MISSING, Loaded
 from hotset.tiered.options import Options
+from hotset.tiered.values import ABSENT, MISSING, Loaded
 from hotset.tiers.contract import CLEAR
 
 MOST_STEPS = 20_000

@@ -10,9 +10,9 @@ from tiers import dict_tier
 from tiers.dict_tier import DictTier, Storage
 
 import hotset.tiered.cache
-import hotset.tiered.flow
 import hotset.tiers.memory
 from hotset._engine import Fresh
+from hotset.tiered import books, bulk, flow, loads, writes
 from hotset.tiered.cache import _Ear
 from hotset.tiered.flights import Flights, _scopes
 from hotset.tiered.flow import Logic
@@ -55,9 +55,9 @@ VERSIONS = Versions()
 def virtual_time():
     """Have logic, memories and shared levels live in CLOCK; and names share generations in all processes alike."""
     with contextlib.ExitStack() as stack:
-        for module in (hotset.tiered.flow, hotset.tiers.memory, hotset.tiered.cache, dict_tier):
+        for module in (books, bulk, flow, loads, writes, hotset.tiers.memory, hotset.tiered.cache, dict_tier):
             stack.enter_context(mock.patch.object(module, "time", CLOCK))
-        stack.enter_context(mock.patch.object(hotset.tiered.flow, "new_version", VERSIONS))
+        stack.enter_context(mock.patch.object(books, "new_version", VERSIONS))
         digest = mock.patch.object(hotset.tiers.memory, "hash", _digest, create=True)
         stack.enter_context(digest)
         yield

@@ -14,11 +14,10 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from callers import PATIENCE, Caller
 
 from hotset.tiered import flights as module
 from hotset.tiered.flights import LEAD, Flights
-
-PATIENCE = 30  # seconds until a hanging test fails; nothing is measured by it
 
 
 @pytest.fixture
@@ -39,27 +38,6 @@ def until(condition):
 
 def waiting(flight, count):
     return lambda: len(flight._waiters) == count
-
-
-class Caller(threading.Thread):
-    """A thread that keeps what one call returned or raised."""
-
-    def __init__(self, function, *args):
-        super().__init__(daemon=True)
-        self.function, self.args = function, args
-        self.result = self.error = None
-        self.start()
-
-    def run(self):
-        try:
-            self.result = self.function(*self.args)
-        except BaseException as error:
-            self.error = error
-
-    def finish(self):
-        self.join(PATIENCE)
-        assert not self.is_alive(), "the call hangs"
-        return self
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from tiered.schedules import Config, Schedule, Violation, run
 from tiered.surroundings import KnownFlights, SharedTier, virtual_time
 
-import hotset.tiered.flow
+import hotset.tiers.memory
 from hotset.tiered.cache import _Ear
 from hotset.tiered.flights import Flight
 from hotset.tiered.flow import Logic
@@ -365,7 +365,7 @@ def touch_revives(monkeypatch):
         there = touch(self, name, life, keep)
         record = self.store.peek(name)
         if record is not None:
-            record.deadline = hotset.tiered.flow.time.monotonic() + life
+            record.deadline = hotset.tiers.memory.time.monotonic() + life
         return there
 
     monkeypatch.setattr(MemoryTier, "touch", mutant)

@@ -18,6 +18,7 @@ from hotset.bench.replay import ReplayFigure, capacities
 from hotset.bench.short import ShortForm, median_ratio, spread_percent
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hotset.bench.latency import Spread
     from hotset.bench.memory import Footprint
     from hotset.bench.rows import Result, Sizes
+    from hotset.bench.sizes import Scale
     from hotset.bench.timing import Advance
 
 _OURS = "bold green"
@@ -275,6 +277,20 @@ def result_dict(found: Result) -> dict[str, Any]:
         "base": found.row.base,
         "figures": {name: figure.as_dict() | {"ratio": found.ratio(name)} for name, figure in found.figures.items()},
     }
+
+
+def write_rows(
+    path: Path,
+    here: Mapping[str, str],
+    software: Mapping[str, str],
+    missing: Mapping[str, str],
+    args: argparse.Namespace,
+    sizes: Scale,
+    rows: Mapping[str, object],
+) -> None:
+    """Write what a script has measured so far as JSON, with where and how."""
+    content = {"machine": here, "versions": software, "missing": missing, "sizes": sizes.as_dict()}
+    write_json(path, content | {"seed": args.seed, "clock": args.clock, "rows": rows})
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from hotset.bench import timing
 from hotset.bench.bars import Bar, Verdict, judge
 from hotset.bench.clients import Client, Lineup, Memoizer, isolated
+from hotset.bench.sizes import Scale
 from hotset.bench.timing import Advance, Entrant, Figure, Lap, call_each, shuffled
 from hotset.bench.workloads import zipf
 
@@ -26,7 +27,7 @@ MakeKeys = Callable[[np.random.Generator, int], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(Scale):
     """How big a row is; the bars hold for the default."""
 
     capacity: int = 100_000
@@ -38,15 +39,6 @@ class Sizes:
     replay: int = 10_000_000
     laps: int = 5
     rounds: int = 5
-
-    @property
-    def is_full(self) -> bool:
-        """Tell whether the bars are meant for this size."""
-        return replace(self, rounds=0) == Sizes(rounds=0)
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the sizes for JSON."""
-        return asdict(self)
 
     @classmethod
     def quick(cls) -> Sizes:

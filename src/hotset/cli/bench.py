@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hotset.cli.options import UsageError, check_picture, check_writable, fail, missing, names, natural, positive
+from hotset.cli.options import (
+    UsageError,
+    add_outputs,
+    check_picture,
+    check_writable,
+    fail,
+    missing,
+    names,
+    natural,
+    positive,
+)
 
 if TYPE_CHECKING:
     from hotset.bench.clients import Lineup
@@ -66,15 +76,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="entries for the memory figures; 0 skips them (default: 125000)",
     )
     parser.add_argument("--quick", action="store_true", help="smaller and rougher: a few seconds")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("hotset-bench.png"),
-        metavar="FILE",
-        help="the picture (default: hotset-bench.png)",
-    )
-    parser.add_argument("--no-picture", action="store_true", help="draw no picture")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file")
+    add_outputs(parser, "hotset-bench.png")
     parser.set_defaults(run=run)
 
 

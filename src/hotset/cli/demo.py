@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hotset.cli.options import (
     UsageError,
+    add_outputs,
     check_picture,
     check_writable,
     fail,
@@ -101,15 +102,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help="folder for the database, which stays (default: temporary)"
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("hotset-demo.png"),
-        metavar="FILE",
-        help="the picture (default: hotset-demo.png)",
-    )
-    parser.add_argument("--no-picture", action="store_true", help="draw no picture")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file")
+    add_outputs(parser, "hotset-demo.png")
     parser.set_defaults(run=run)
 
 

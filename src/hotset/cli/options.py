@@ -6,15 +6,16 @@ import argparse
 import importlib
 import math
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 __all__ = [
     "USAGE",
     "UsageError",
+    "add_outputs",
     "check_picture",
     "check_writable",
     "fail",
@@ -73,6 +74,15 @@ def number(least: float, most: float) -> Callable[[str], float]:
         return found
 
     return parse
+
+
+def add_outputs(parser: argparse.ArgumentParser, picture: str) -> None:
+    """Take where the picture and the figures go."""
+    parser.add_argument(
+        "--output", type=Path, default=Path(picture), metavar="FILE", help=f"the picture (default: {picture})"
+    )
+    parser.add_argument("--no-picture", action="store_true", help="draw no picture")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure to this file")
 
 
 def missing(modules: Iterable[str]) -> list[str]:

@@ -1,22 +1,51 @@
 """A tier in the hands of a test: by its plain methods or by those for asyncio, with a listener that remembers."""
 
+# ruff: noqa: S101 - a suite of tests states what it expects by assert
+
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from hotset.tiers.contract import Entry, Found, Reading
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from hotset.tiers.contract import Fence, Tier
 
-__all__ = ["LONG", "Driver", "RecordingListener", "entry", "opened"]
+__all__ = ["LONG", "NAMES", "Driver", "RecordingListener", "entry", "opened", "run_threads", "same_face"]
 
 LONG: Final = 3600.0  # seconds; no test lives to see the end of it
+# What a tier has to tell apart, and to keep as it is.
+NAMES: Final = (
+    "",
+    " ",
+    "two words",
+    "tab\tand\nnewline\r\n",
+    "\x00",
+    "a\x00b",
+    "é, ß, 日本語, 🦊",
+    "e\u0301",
+    "\\x00\\n",
+    "b'bytes'",
+    "{tag}:{tag}",
+    "{",
+    "*",
+    "?[a-z]*",
+    "a:b:c",
+    "../../etc/passwd",
+    "%s %d {} $1",
+    "'; DROP TABLE users; --",
+    "n" * 1024,
+    "n" * 1023 + "m",
+    "日" * 400,
+    "本" * 400,
+)
 
 
 def entry(value: Any = "value", **fields: Any) -> Entry:
@@ -171,3 +200,31 @@ def opened(tier: Tier, namespace: str, runner: asyncio.Runner | None) -> Iterato
     finally:
         driver.close()
         tier.close()
+
+
+def same_face(driver: Driver) -> contextlib.AbstractContextManager[asyncio.Runner | None]:
+    """Give a thread a runner of its own, if the driver has one."""
+    return contextlib.nullcontext() if driver.runner is None else asyncio.Runner()
+
+
+def run_threads(work: Callable[[int], None], count: int, patience: float) -> None:
+    """Run `work(0)` to `work(count - 1)` at once; raise the first error of any."""
+    errors: list[BaseException] = []
+
+    def guarded(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:  # noqa: BLE001 - raised below, in the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(number,), daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 3 * patience
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    # The cause rather than the barrier that it broke for the others.
+    errors.sort(key=lambda error: isinstance(error, threading.BrokenBarrierError))
+    if errors:
+        raise errors[0]
+    assert not any(thread.is_alive() for thread in threads), f"a thread hangs for more than {3 * patience} s"

@@ -24,7 +24,6 @@ so a slow machine makes the tests slow and not wrong.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
 import itertools
 import math
@@ -38,7 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import pytest
 
 from hotset.errors import TierError
-from hotset.testing.driver import LONG, Driver, RecordingListener, opened
+from hotset.testing.driver import LONG, NAMES, Driver, RecordingListener, opened, run_threads, same_face
 from hotset.testing.schedule import Schedule
 from hotset.tiers.contract import CLEAR, Tier
 
@@ -51,31 +50,6 @@ __all__ = ["TierContract"]
 
 SHORT: Final = 0.05  # seconds; what is waited out
 SLACK: Final = 0.05  # seconds by which a tier's clock may be coarse
-
-NAMES: Final = (
-    "",
-    " ",
-    "two words",
-    "tab\tand\nnewline\r\n",
-    "\x00",
-    "a\x00b",
-    "é, ß, 日本語, 🦊",
-    "e\u0301",
-    "\\x00\\n",
-    "b'bytes'",
-    "{tag}:{tag}",
-    "{",
-    "*",
-    "?[a-z]*",
-    "a:b:c",
-    "../../etc/passwd",
-    "%s %d {} $1",
-    "'; DROP TABLE users; --",
-    "n" * 1024,
-    "n" * 1023 + "m",
-    "日" * 400,
-    "本" * 400,
-)
 
 
 class TierContract:
@@ -649,7 +623,7 @@ class TierContract:
 
         def work(number: int) -> None:
             # A thread has an event loop of its own.
-            with _same_face(tier) as runner:
+            with same_face(tier) as runner:
                 mine = [Driver(each.tier, each.listener, runner) for each in (tier, peer)][number % 2]
                 for turn in range(rounds):
                     names = [f"thread {number} {turn} {item}" for item in range(5)]
@@ -660,7 +634,7 @@ class TierContract:
                     if found.entry is None and mine.end(f"turn {turn}", tier.entry(number), found.fence):
                         wins.append(f"turn {turn}")
 
-        _run_threads(work, count, self.patience)
+        run_threads(work, count, self.patience)
         if tier.shared:
             assert Counter(wins) == {f"turn {turn}": 1 for turn in range(rounds)}
         else:
@@ -796,34 +770,6 @@ class TierContract:
         """Wait until the stream of changes runs; it may begin with the first use."""
         tier.read(["whatever"])
         self.eventually(lambda: tier.listener.moments, "the stream of changes is alive")
-
-
-def _same_face(driver: Driver) -> contextlib.AbstractContextManager[asyncio.Runner | None]:
-    """Give a thread a runner of its own, if the driver has one."""
-    return contextlib.nullcontext() if driver.runner is None else asyncio.Runner()
-
-
-def _run_threads(work: Callable[[int], None], count: int, patience: float) -> None:
-    """Run `work(0)` to `work(count - 1)` at once; raise the first error of any."""
-    errors: list[BaseException] = []
-
-    def guarded(number: int) -> None:
-        try:
-            work(number)
-        except BaseException as error:  # noqa: BLE001 - raised below, in the test's own thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(number,), daemon=True) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + 3 * patience
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    # The cause rather than the barrier that it broke for the others.
-    errors.sort(key=lambda error: isinstance(error, threading.BrokenBarrierError))
-    if errors:
-        raise errors[0]
-    assert not any(thread.is_alive() for thread in threads), f"a thread hangs for more than {3 * patience} s"
 
 
 def _facts(seen: Entry) -> tuple[Any, ...]:

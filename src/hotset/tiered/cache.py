@@ -14,13 +14,14 @@ from hotset.durations import seconds
 from hotset.forks import tell_child
 from hotset.tiered.breaker import Breaker
 from hotset.tiered.budget import Budget
-from hotset.tiered.flow import ABSENT, MISSING, Loaded, Logic, checked_tags, one_by
+from hotset.tiered.flow import Logic
 from hotset.tiered.latency import Latency
 from hotset.tiered.level import Level
 from hotset.tiered.options import Options
 from hotset.tiered.pending import Pending
 from hotset.tiered.shell import Shell
 from hotset.tiered.stats import LevelStats, TieredStats
+from hotset.tiered.values import ABSENT, MISSING, Loaded, checked_tags, one_by
 from hotset.tiers.contract import CLEAR, Tier
 from hotset.tiers.memory import MemoryTier
 

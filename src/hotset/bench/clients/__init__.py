@@ -5,14 +5,15 @@ A rival that is not installed, or that does not import, is named with the reason
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotset.bench.clients._contract import Client, Memoizer, MethodClient, isolated
+from hotset.bench.rivals import load, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from types import ModuleType
 
 __all__ = ["RIVALS", "Client", "Lineup", "Memoizer", "MethodClient", "choose", "isolated", "lineup"]
 
@@ -57,32 +58,17 @@ class Lineup:
 
 def lineup(rivals: Collection[str] = RIVALS) -> Lineup:
     """Load dict, hotset and the rivals asked for."""
-    unknown = sorted(set(rivals) - set(RIVALS))
-    if unknown:
-        raise ValueError(f"unknown rival {unknown[0]!r}; choose from {', '.join(RIVALS)}")
-    loaded = Lineup()
-    for name, module_name in _MODULES.items():
-        if name not in _ALWAYS and name not in rivals:
-            continue
-        try:
-            module = importlib.import_module(f"{__name__}.{module_name}")
-            for client in module.CLIENTS:
-                _try(client)
-        except ModuleNotFoundError:
-            if name in _ALWAYS:
-                raise
-            loaded.missing[name] = "not installed"
-        except Exception as error:
-            # A rival that is too old or broken fails in ways of its own; the run goes on without it.
-            if name in _ALWAYS:
-                raise
-            loaded.missing[name] = f"does not work ({type(error).__name__}: {error})"
-        else:
-            for client in module.CLIENTS:
-                client.rival = name
-            loaded.clients += module.CLIENTS
-            loaded.memoizers += getattr(module, "MEMOIZERS", [])
+    modules, missing = load(__name__, _MODULES, _ALWAYS, rivals, _try_all)
+    loaded = Lineup(missing=missing)
+    for module in modules.values():
+        loaded.clients += module.CLIENTS
+        loaded.memoizers += getattr(module, "MEMOIZERS", [])
     return loaded
+
+
+def _try_all(module: ModuleType) -> None:
+    for client in module.CLIENTS:
+        _try(client)
 
 
 def _try(client: Client) -> None:
@@ -96,6 +82,4 @@ def _try(client: Client) -> None:
 
 def choose(text: str) -> Lineup:
     """Load the rivals named in a list with commas, "all" or "none"; for command lines."""
-    if text == "all":
-        return lineup()
-    return lineup(() if text == "none" else [name.strip() for name in text.split(",")])
+    return lineup(wanted(text, RIVALS))

@@ -6,12 +6,13 @@ Values are small (a dict of five fields), keys are str. Where a row is about the
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hotset.bench import timing
 from hotset.bench.bars import Bar, Verdict, judge
 from hotset.bench.rows import Result, Row
+from hotset.bench.sizes import Scale
 from hotset.bench.tiered.clients.bare_redis import ASYNC_NAMES
 from hotset.bench.tiered.clients.hotset import POLICIES
 from hotset.bench.tiered.laps import concurrent_laps, hit_laps, many_laps, miss_laps, shared_laps
@@ -30,7 +31,7 @@ _SHARED = ("hotset", "hotset, memory missed")
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(Scale):
     """How big a row is; the bars hold for the default."""
 
     entries: int = 10_000
@@ -43,15 +44,6 @@ class Sizes:
     threads: int = 200
     laps: int = 5
     rounds: int = 5
-
-    @property
-    def is_full(self) -> bool:
-        """Tell whether the bars are meant for this size."""
-        return replace(self, rounds=0) == Sizes(rounds=0)
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the sizes for JSON."""
-        return asdict(self)
 
     @classmethod
     def quick(cls) -> Sizes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hotset.bench.rivals import load, wanted
 from hotset.bench.tiered.clients._contract import Client, Stand
 
 if TYPE_CHECKING:
@@ -41,33 +41,13 @@ class Lineup:
 
 def lineup(rivals: Collection[str] = RIVALS) -> Lineup:
     """Load bare redis-py, hotset and the rivals asked for. Raises ValueError for a rival that there is not."""
-    unknown = sorted(set(rivals) - set(RIVALS))
-    if unknown:
-        raise ValueError(f"unknown rival {unknown[0]!r}; choose from {', '.join(RIVALS)}")
-    loaded = Lineup()
-    for name, module_name in _MODULES.items():
-        if name not in _ALWAYS and name not in rivals:
-            continue
-        try:
-            module = importlib.import_module(f"{__name__}.{module_name}")
-        except ModuleNotFoundError:
-            if name in _ALWAYS:
-                raise
-            loaded.missing[name] = "not installed"
-        except Exception as error:
-            # A rival that is too old or broken fails in ways of its own; the run goes on without it.
-            if name in _ALWAYS:
-                raise
-            loaded.missing[name] = f"does not work ({type(error).__name__}: {error})"
-        else:
-            for client in module.CLIENTS:
-                client.rival = name
-            loaded.clients += module.CLIENTS
+    modules, missing = load(__name__, _MODULES, _ALWAYS, rivals)
+    loaded = Lineup(missing=missing)
+    for module in modules.values():
+        loaded.clients += module.CLIENTS
     return loaded
 
 
 def choose(text: str) -> Lineup:
     """Load the rivals named in a list with commas, "all" or "none"; for command lines."""
-    if text == "all":
-        return lineup()
-    return lineup(() if text == "none" else [name.strip() for name in text.split(",")])
+    return lineup(wanted(text, RIVALS))

@@ -1,0 +1,240 @@
+"""What the flows of one cache share: its levels and counts, and the rules by which memory is believed and filled.
+
+Nothing here waits. Memory is believed as long as the streams of changes are known to be alive, or for `max_staleness`;
+it is filled where a fence holds that was taken before the levels below were asked.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import socket
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from hotset._engine import Fresh, LRUCache
+from hotset.names import is_name
+from hotset.tiered.flights import Flights
+from hotset.tiered.latency import Latencies
+from hotset.tiered.values import ABSENT, Loaded
+from hotset.tiers.contract import Entry
+from hotset.versions import new_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hotset.tiered.level import Level
+    from hotset.tiered.options import Options
+    from hotset.tiered.pending import Doubts, Pending
+    from hotset.tiers.contract import Fence, Found
+    from hotset.tiers.memory import MemoryTier, Record
+
+__all__ = ["Books", "Kept", "Lent", "believed"]
+
+_OWN_WRITES: Final = 10_000  # names whose last version written here is remembered
+_OWN_SECONDS: Final = 30.0
+_UNLIKELY: Final = 0.5  # the share of readings in vain from which on the first look at a level is its load's
+
+
+def believed(doubts: Doubts | None, name: str, found: Found) -> tuple[Entry | None, Fence]:
+    """What was read, unless the level had not been told yet of what was done to the name."""
+    if doubts is not None and doubts.concern(name, found.entry):
+        return None, None
+    return found.entry, found.fence
+
+
+class Lent(NamedTuple):
+    """What a level that has nothing may be filled by: its fence, if it gave one, and its epoch of before."""
+
+    level: Level
+    fence: Fence
+    epoch: int
+
+
+class Kept(NamedTuple):
+    """What may be served in place of a load that fails or takes too long, and what memory may keep it by meanwhile."""
+
+    entry: Entry
+    fence: Fence
+    told: bool  # a level has it that tells of changes
+    confirmed: float  # when that was so
+
+
+class Books:
+    """One cache's levels and counts. Knows no thread and no loop."""
+
+    def __init__(
+        self,
+        name: str,
+        memory: Level | None,
+        below: list[Level],
+        pending: Pending,
+        options: Options,
+        guard: Fresh,
+        writer: str = "",
+    ) -> None:
+        self.name = name
+        self.memory_level = memory
+        self.memory: MemoryTier | None = cast("MemoryTier", memory.tier) if memory is not None else None
+        self.below = below
+        self.pending = pending
+        self.options = options
+        self.guard = guard
+        self.writer = writer or f"{socket.gethostname()}:{os.getpid()}"
+        self.guarded = any(level.tier.shared for level in below)
+        streams = [getattr(level.tier, "streams", False) for level in below if level.tier.shared]
+        self.streamed = any(streams)
+        self.polled = not all(streams)  # some level tells nothing: memory is confirmed by looking again
+        # Records confirmed before this moment may have missed changes while the stream was cut.
+        self.since = math.inf if self.guarded else -math.inf
+        self.flights: Flights[Entry] = Flights()
+        self.own: LRUCache[str, bytes] = LRUCache(_OWN_WRITES, ttl=_OWN_SECONDS)
+        self.departed: LRUCache[str, str] = LRUCache(1024)  # why names went lately, for `explain`
+        self.load_latencies = Latencies()
+        self.slow_reads = 0  # names looked up in memory by Python
+        self.not_fresh = 0  # of the engine's hits: could not be served as they were
+        self.loads = self.load_failures = self.stale_served = self.negative_served = self.refreshes = 0
+
+    def _unlikely(self) -> bool:
+        """Whether the levels below mostly have nothing: then the load, which looks there too, may as well begin."""
+        return min([level.missing for level in self.below], default=1.0) > _UNLIKELY
+
+    def _memory(self) -> MemoryTier | None:
+        """Memory, unless it is switched off."""
+        return self.memory if self.memory_level is not None and self.memory_level.on else None
+
+    def _served(self, value: Any, absent: bool) -> Any:  # noqa: FBT001
+        if absent:
+            self.negative_served += 1
+            return ABSENT
+        return value
+
+    def _trusted(self, record: Record, now: float) -> bool:
+        """Whether a record may be served without looking whether a shared level has another one by now."""
+        if not self.guarded:
+            return True
+        if not self.polled and not record.loose and self.guard.until > now and record.confirmed >= self.since:
+            return True
+        return record.confirmed + self.options.max_staleness > now
+
+    def _remember(
+        self,
+        key: Any,
+        name: str,
+        entry: Entry,
+        asked: float,
+        fence: Fence,
+        options: Options,
+        loader: Any,
+        version: bytes | None = None,
+        *,
+        told: bool,
+        own: bool = False,
+        made: float | None = None,
+    ) -> None:
+        """Store in memory what was found below, if its fence holds; `version` is what memory has, if anything.
+
+        If no level that tells of changes has the entry (`told`), nobody will tell when another process invalidates it.
+        `own` and `made` are for MemoryTier.put: levels were given the entry by this flow, as of then.
+        """
+        if self.memory is None or fence is None:
+            return
+        if version is not None and version == entry.version:
+            record = self.memory.store.peek(key)
+            if record is not None and record.version == version:
+                record.confirmed = max(record.confirmed, asked)
+                self._arm(record, options, loader)
+                return
+        record = self.memory.put(name, entry, asked, fence, own=own, made=made)
+        if record is not None:
+            if self.departed:
+                self.departed.pop(name, None)
+            record.loose = self.streamed and not told
+            self._arm(record, options, loader)
+
+    def _arm(self, record: Record, options: Options, loader: Any) -> None:
+        """Set the moment until which a record is served without Python."""
+        if record.absent:
+            return
+        until = record.deadline
+        early = options.refresh_ahead is not None or options.xfetch is not None
+        if early and loader is not None and until < math.inf and not record.refreshing:
+            until = self._refresh_at(record, options)
+        if self.polled or record.loose or record.confirmed < self.since:
+            until = min(until, record.confirmed + self.options.max_staleness)
+        record.until = until
+        if record.confirmed < self.since and record.until > record.confirmed + self.options.max_staleness:
+            record.until = -math.inf  # changes may have been missed since the first look at `since`
+
+    def _refresh_at(self, record: Record, options: Options) -> float:
+        at = record.deadline
+        if options.refresh_ahead is not None:
+            at -= (1.0 - options.refresh_ahead) * (record.deadline - record.born)
+        if options.xfetch is not None and record.cost:
+            # XFetch draws at each read; drawn once for an entry and process, as here, the reads stay free.
+            early = record.cost * options.xfetch * random.expovariate(1.0)
+            at = min(at, record.deadline - early)
+        return at
+
+    def _throttle(self, name: str, kept: Kept, options: Options) -> None:
+        """Serve what is kept for a while before the origin is asked again, unless it was invalidated meanwhile."""
+        if self.memory is None or kept.fence is None:
+            return
+        life = min(options.fail_safe_throttle, kept.entry.keep)
+        # What nobody tells of is not served for long in any case.
+        now = time.monotonic()
+        confirmed = kept.confirmed if kept.told else now
+        record = self.memory.put(name, replace(kept.entry, life=life), confirmed, kept.fence, made=now)
+        if record is not None:
+            record.loose = self.streamed and not kept.told
+            self._arm(record, options, None)
+
+    def entry_of(
+        self, value: Any, options: Options, cost: float = 0.0, epoch: int = 0, tags: tuple[str, ...] = ()
+    ) -> Entry:
+        """An entry of something loaded or written just now, with its times."""
+        ttl = options.ttl
+        if isinstance(value, Loaded):
+            ttl = options.ttl if value.ttl is None else value.ttl
+            tags = (*tags, *value.tags)
+            value = value.value
+        absent = value is ABSENT
+        if absent:
+            value, ttl = None, options.negative_ttl
+        life = ttl * (1.0 - options.jitter * random.random())  # noqa: S311 - spreads expiry, guards nothing
+        keep = life if absent else life + options.kept
+        return Entry(value, new_version(), life, keep, 0.0, cost, absent, tags, epoch, self.writer)
+
+    def _detach(self, names: Iterable[str], why: str = "") -> None:
+        """Nobody may wait any more for a load that began before; and memory must not take what it brings."""
+        for name in names:
+            self.flights.fence(name)
+            if why:
+                self.departed[name] = why
+
+    def _forget(self, names: Iterable[str], *, expire: bool = False) -> None:
+        if self.memory is not None:
+            self.memory.remove(names, expire=expire)
+
+    def _forget_tags(self, tags: Sequence[str]) -> None:
+        self.flights.fence_all()
+        if self.memory is not None:
+            self.memory.invalidate(tags)
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Others have changed these names: memory must ask again, and must not take what is on its way."""
+        names = [name for name in names if is_name(name)]  # anybody may write anything at a shared level
+        for name in names:
+            # Whether a load began before the change or after it, the level knows by its lease; memory does not.
+            self.flights.detach(name)
+        if self.memory is not None:
+            for name in names:
+                if self.memory.has(name):  # else it went before, for a reason of its own
+                    self.departed[name] = "changed by another process"
+        self._forget(names)
+
+    def told(self, tags: Iterable[str]) -> None:
+        """Others have invalidated these tags."""
+        self._forget_tags(list(tags))
