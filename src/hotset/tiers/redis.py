@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import hiredis
 
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.contract import CLEAR, Found, Reading
+from hotset.tiers.contract import CLEAR, NOTHING_FOUND, Found, Reading
 from hotset.tiers.keys import Keys
 from hotset.tiers.links import (
     AsyncLinks,
@@ -44,9 +44,9 @@ from hotset.tiers.links import (
 )
 from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, LEASE, SCRIPTS, STATE, TAG_FIELD, Script, State
 from hotset.tiers.servertime import ServerTime
-from hotset.tiers.stream import BELL_MS, MARK_MS, OwnVersions, Stream, names_message, tags_message
+from hotset.tiers.stream import BELL_MS, MARK_MS, OwnChanges, Stream, names_message, tags_message
 from hotset.versions import VERSION_BYTES, new_version
-from hotset.wire import KIND_AT, PREFIX_BYTES, Wire, ended, fence_of, is_lease, lease_marker
+from hotset.wire import KIND_AT, PREFIX_BYTES, Wire, ended, fence_of, is_lease, lease_marker, new_lease
 
 if TYPE_CHECKING:
     from collections.abc import Container, Generator, Sequence
@@ -66,7 +66,8 @@ Operation: TypeAlias = "Generator[list[Command], list[Any], _T]"
 
 _SIGNATURE: Final = lease_marker(bytes(VERSION_BYTES))[:KIND_AT]
 # The server counts milliseconds in 64 bits from 1970; more than this is for ever.
-_FOREVER: Final = 1e12
+_LONGEST: Final = 1e12
+_FOR_EVER: Final = "0"
 _TOUCHES: Final = 3
 _LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
 
@@ -133,7 +134,7 @@ class RedisTier:
         self._links = AsyncLinks(self._connect.async_link)
         weakref.finalize(self, self._pool.close)
         self._mode = stream
-        self._own = OwnVersions()
+        self._own = OwnChanges()
         self._stream: Stream | None = None
         self._listener: Listener | None = None
         self._keys: Keys | None = None
@@ -220,14 +221,13 @@ class RedisTier:
                 take_time(self._clock, asked, link.exchange(packed([("TIME",)]), 1, deadline)[0])
             commands = next(operation)
             while True:
-                request = packed(commands)
                 try:
-                    replies = link.exchange(request, len(commands), deadline)
+                    replies = link.exchange(packed(commands), len(commands), deadline)
                 except Stale:
                     if not again:
                         raise
                     link = self._pool.another(link, deadline)
-                    replies = link.exchange(request, len(commands), deadline)
+                    replies = link.exchange(packed(commands), len(commands), deadline)
                 commands = operation.send(replies)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
@@ -363,29 +363,33 @@ class RedisTier:
         return epochs
 
     def _lease(self, keys: Keys, names: Sequence[str]) -> Operation[Reading]:
-        places = keys.entries(names)
-        markers = []
+        places, markers = keys.entries(names), []
         commands: list[Command] = [("GET", keys.state)]
         for name, place in zip(names, places, strict=True):
-            marker = lease_marker(new_version())
+            marker = new_lease()
             markers.append(marker)
-            commands.append(("EVALSHA", LEASE.sha, 2, place, keys.lease(name), marker, self._lease_ms))
+            commands.append(("EVALSHA", LEASE.sha, "2", place, keys.lease(name), marker, self._lease_ms))
         replies = yield commands
         if hiredis.ReplyError in map(type, replies):
             replies = yield from self._mended(commands, replies)
-        text, *answers = replies
+        text = replies.pop(0)
         known, state = self._state
         if text != known:
             state = yield from self._learn(keys, text)
-        leases: list[Any] = [  # Found, or None where there is something
-            None if entry else Found(None, there[0] or marker, there[0] is not None)
-            for (entry, *there), marker in zip(answers, markers, strict=True)
-        ]
-        if None not in leases:
+        there = False
+        leases: list[Found] = []
+        for answer, marker in zip(replies, markers, strict=True):
+            if answer[0]:
+                there = True
+                leases.append(NOTHING_FOUND)
+            else:
+                _, given = answer
+                leases.append(Found(None, given or marker, given is not None))
+        if not there:
             return Reading(leases, min(state.epoch, _LAST_EPOCH))
-        reading = yield from self._found(keys, places, [answer[0] for answer in answers], state)
+        reading = yield from self._found(keys, places, [answer[0] for answer in replies], state)
         for number, lease in enumerate(leases):
-            if lease is not None:
+            if lease is not NOTHING_FOUND:
                 reading.found[number] = lease
         return reading
 
@@ -399,8 +403,10 @@ class RedisTier:
             if fence is not None and entry.keep > 0:
                 # Who had read nothing has nothing that others must hear of.
                 tell = published and not is_lease(fence)
-                data = self._encoded(keys, name, entry, now)
-                commands.append(self._fill_command(keys, name, data, fence, entry.keep, tell))
+                place = keys.entry(name)
+                data = self._wire.encode(place, entry, now)
+                self._own.written.add(entry.version)
+                commands.append(self._fill_command(keys, name, place, data, fence, entry.keep, tell))
         if not commands:
             return [False] * len(items)
         replies = yield commands
@@ -411,14 +417,23 @@ class RedisTier:
         answers = iter(replies)
         return [fence is not None and entry.keep > 0 and next(answers) == 1 for _, entry, fence in items]
 
-    def _fill_command(self, keys: Keys, name: str, data: bytes, fence: bytes, keep: float, tell: bool) -> Command:  # noqa: FBT001
+    def _fill_command(
+        self,
+        keys: Keys,
+        name: str,
+        place: str,
+        data: bytes,
+        fence: bytes,
+        keep: float,
+        tell: bool,  # noqa: FBT001
+    ) -> Command:
         channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
-        place, lease, mark = keys.entry(name), keys.lease(name), keys.removal(name)
-        return ("EVALSHA", FILL.sha, 3, place, lease, mark, fence, data, _milliseconds(keep), channel, message)
+        beside = keys.lease(name), keys.removal(name)
+        return ("EVALSHA", FILL.sha, "3", place, *beside, fence, data, _milliseconds(keep), channel, message)
 
     def _encoded(self, keys: Keys, name: str, entry: Entry, now: float) -> bytes:
         data = self._wire.encode(keys.entry(name), entry, now)
-        self._own.add(entry.version)
+        self._own.written.add(entry.version)
         return data
 
     def _write(self, keys: Keys, items: Sequence[tuple[str, Entry]]) -> Operation[None]:
@@ -435,9 +450,8 @@ class RedisTier:
                 commands.append(("UNLINK", keys.entry(name)))
                 continue
             ms = _milliseconds(entry.keep)
-            commands.append(
-                ("SET", keys.entry(name), self._encoded(keys, name, entry, now), *(("PX", ms) if ms else ()))
-            )
+            until = () if ms == _FOR_EVER else ("PX", ms)
+            commands.append(("SET", keys.entry(name), self._encoded(keys, name, entry, now), *until))
         names = [name for name, _ in items]
         # After the entries: a lease that is given between the two would outlive them.
         commands.append(("UNLINK", *map(keys.lease, names), *self._marks(keys, names)))
@@ -450,11 +464,13 @@ class RedisTier:
         if expire:
             for name in names:
                 version = new_version()
-                self._own.add(version)
+                self._own.written.add(version)
                 places = keys.entry(name), keys.lease(name)
-                commands.append(_call(EXPIRE, places, _SIGNATURE, KIND_AT, ended(version)))
+                commands.append(_call(EXPIRE, places, _SIGNATURE, str(KIND_AT), ended(version)))
         else:
-            commands += [("SET", mark, self._sender, "PX", MARK_MS) for mark in marks]
+            for name in names:
+                self._own.removed.add(name)
+            commands += [("SET", mark, self._sender, "PX", str(MARK_MS)) for mark in marks]
             commands.append(("UNLINK", *keys.entries(names), *map(keys.lease, names)))
         self._publish(keys, names, commands)
         # A server that is out of memory sets no marks, and removes all the same.
@@ -480,7 +496,7 @@ class RedisTier:
             if isinstance(timed, str):
                 return False
             tell = self._mode == "pubsub"
-            command = self._fill_command(keys, name, timed, fence_of(data), keep, tell)
+            command = self._fill_command(keys, name, keys.entry(name), timed, fence_of(data), keep, tell)
             if (yield from self._asked([command])) == [1]:
                 return True
         return False
@@ -497,8 +513,8 @@ class RedisTier:
             INVALIDATE,
             (keys.state, keys.tags, *bells),
             self._sender,
-            int(CLEAR in tags),
-            BELL_MS,
+            "1" if CLEAR in tags else "0",
+            str(BELL_MS),
             channel,
             message,
             *named,
@@ -602,17 +618,17 @@ class RedisTier:
         return await self._arun(self._invalidate(self._opened(), tags))
 
 
-def _call(script: Script, keys: Sequence[str], *arguments: str | bytes | float) -> Command:
-    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+def _call(script: Script, keys: Sequence[str], *arguments: str | bytes) -> Command:
+    return ("EVALSHA", script.sha, str(len(keys)), *keys, *arguments)
 
 
 def _is_unknown_script(reply: Any) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
 
 
-def _milliseconds(keep: float) -> int:
-    """Return a time to keep as the server counts it, 0 for ever."""
-    return 0 if keep > _FOREVER else max(1, math.ceil(keep * 1000))
+def _milliseconds(keep: float) -> str:
+    """Return a time to keep as the server counts it."""
+    return _FOR_EVER if keep > _LONGEST else str(max(1, math.ceil(keep * 1000)))
 
 
 class _Connector:
