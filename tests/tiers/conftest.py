@@ -1,5 +1,6 @@
 """Real servers and the proxy in front of them, each ended with its test."""
 
+import contextlib
 import os
 import sys
 import time
@@ -30,6 +31,13 @@ def lasting_server(server_binary):
     """One server for all tests that do not harm it."""
     with ValkeyServer(binary=server_binary, unix_socket=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def five_servers(server_binary):
+    """Servers for all tests of combined tiers; those that are down are started again by `Places`."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(ValkeyServer(binary=server_binary)) for _ in range(5)]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Origin", "OriginError", "User"]
+__all__ = ["Origin", "OriginError", "User", "connect", "create", "discard"]
 
 # Marks the file as one that may be replaced: "HOTS" in the header of the database.
 _APPLICATION_ID = 0x484F5453
@@ -184,7 +184,7 @@ class Origin:
         found: _Desk | None = getattr(self._local, "desk", None)
         if found is None:
             # Used by this thread alone; but another one closes it.
-            found = _Desk(_connect(self.path))
+            found = _Desk(connect(self.path))
             self._local.desk = found
             with self._lock:
                 self._desks.append(found)
@@ -197,9 +197,9 @@ def create(path: Path, users: int, seed: int, advance: Callable[[int], None] = l
     A database of an earlier run is replaced; raises OriginError if the file is something else, or cannot be written.
     `advance` is told how many rows are done.
     """
-    _discard(path)
+    discard(path)
     try:
-        with contextlib.closing(_connect(path)) as connection:
+        with contextlib.closing(connect(path)) as connection:
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             connection.execute("BEGIN")
@@ -215,7 +215,8 @@ def create(path: Path, users: int, seed: int, advance: Callable[[int], None] = l
         raise OriginError(f"cannot make the database {path}: {error}") from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the database for one thread at a time; every statement is a transaction of its own."""
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     # In WAL mode a crash of the machine may lose the last commits, and never harms the file.
@@ -223,8 +224,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _discard(path: Path) -> None:
-    """Remove an earlier database; never a file that is none of ours."""
+def discard(path: Path) -> None:
+    """Remove an earlier database; raises OriginError for a file that is none of ours."""
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)

@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from hotset.demo.windows import Snapshot, Window
     from hotset.demo.workload import Stream
 
-__all__ = ["KILLED_AT", "RESTORED_AT", "Outcome", "Plan", "Screen", "Standing"]
+__all__ = ["KILLED_AT", "REPLICA_DELAY", "RESTORED_AT", "Outcome", "Plan", "Screen", "Standing"]
 
 KILLED_AT, RESTORED_AT = 0.5, 0.7  # as shares of the run
+REPLICA_DELAY = 0.5  # seconds that the replica is behind the origin, and a tenth or two more
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does. Times in seconds; `rate` in requests a second, 0 for as fast as it goes."""
+    """What a run does. Times in seconds; `rate` in requests a second, 0 for as fast as it goes.
+
+    `levels` counts the origin: 3 are memory, Valkey and the origin; with 5 a second Valkey and a replica of the origin
+    stand between.
+    """
 
     stream: Stream
     folder: Path
@@ -34,6 +39,7 @@ class Plan:
     warm: bool
     persistent: bool
     users: int
+    levels: int = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ __all__ = ["draw"]
 _INK, _QUIET, _GRID, _DEAD = "#1f2933", "#6b7785", "#e4e8ec", "#d1495b"
 _LEVELS = ("#0072b2", "#56b4e9", "#009e73", "#7a5195")
 _ORIGIN = "#e69f00"
+_LADDER = {3: "memory, Valkey, SQLite", 5: "memory, two Valkeys, a replica, SQLite"}
 _MEASURED, _FORMULA, _SLOW = "#1f2933", "#cc3d6e", "#b8c2cc"
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -52,7 +53,7 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 def _compose(outcome: Outcome) -> Figure:
     compared = bool(outcome.standings)
-    height = 10.2 + (0.95 + 0.32 * len(outcome.standings) if compared else 0.0)
+    height = 10.6 + (0.95 + 0.32 * len(outcome.standings) if compared else 0.0)
     figure = Figure(figsize=(12.0, height))
     bottom = height - 1.25
     panels = []
@@ -226,7 +227,7 @@ def _words(figure: Figure, outcome: Outcome, height: float) -> None:
     figure.text(
         0.02,
         1 - 0.36 / height,
-        f"hotset {outcome.versions['hotset']}: memory, Valkey, SQLite",
+        f"hotset {outcome.versions['hotset']}: {_LADDER[plan.levels]}",
         fontsize=17,
         fontweight="bold",
         va="center",

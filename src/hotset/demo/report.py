@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from hotset.demo.outcome import KILLED_AT, RESTORED_AT
+from hotset.demo.outcome import KILLED_AT, REPLICA_DELAY, RESTORED_AT
 from hotset.demo.windows import total
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _STATE_STYLE = {"closed": "green", "half-open": "yellow", "open": "bold red", "o
 _PLAIN_LINES = 20  # of progress, for a run
 _PLAIN_LEAST = 1.0  # seconds between two of them
 _DIGITS_BELOW = 10
+_BETWEEN = {5: f"L3 a larger Valkey, L4 a replica {REPLICA_DELAY:g} s behind, half as far away, "}
 
 
 def duration(seconds: float) -> str:
@@ -200,8 +201,8 @@ def _heading(out: Console, outcome: Outcome) -> None:
         "Workload": f"{plan.stream.name}: {plan.threads} threads, {rate}, {_percent(plan.write_share)} writes, "
         f"seed {plan.seed}",
         "Levels": f"L1 {plan.l1:,} entries ({plan.policies[0]}), L2 Valkey "
-        f"({'filled before' if plan.warm else 'empty at first'}), origin SQLite with {plan.users:,} users "
-        f"+ {1000 * plan.origin_latency:g} ms of simulated network",
+        f"({'filled before' if plan.warm else 'empty at first'}), {_BETWEEN.get(plan.levels, '')}origin SQLite with "
+        f"{plan.users:,} users + {1000 * plan.origin_latency:g} ms of simulated network",
     }
     for title, text in lines.items():
         out.print(f"[bold]{title:<9}[/] {escape(text)}", highlight=False)
@@ -287,7 +288,7 @@ def _verdict(out: Console, outcome: Outcome, whole: Window) -> None:
 
 
 def _standings(out: Console, standings: Sequence[Standing]) -> None:
-    titles = ("requests", "L1 hit rate", "L2 answers", "origin loads", "mean", "by the formula", "p99")
+    titles = ("requests", "L1 hit rate", "lower levels", "origin loads", "mean", "by the formula", "p99")
     table = _grid("L1 policy", titles)
     for one in standings:
         window = one.window
@@ -344,6 +345,7 @@ def as_dict(outcome: Outcome) -> dict[str, Any]:
         "machine": outcome.machine,
         "versions": outcome.versions,
         "plan": {
+            "levels": plan.levels,
             "workload": plan.stream.name,
             "users": plan.users,
             "seconds": plan.seconds,

@@ -18,24 +18,35 @@ from hotset.bench.machine import machine, versions
 from hotset.demo import origin as origins
 from hotset.demo.crew import Crew, key_of, user_of
 from hotset.demo.interrupts import Interrupts
-from hotset.demo.outcome import KILLED_AT, RESTORED_AT, Outcome, Standing
+from hotset.demo.outcome import KILLED_AT, REPLICA_DELAY, RESTORED_AT, Outcome, Standing
+from hotset.demo.places import ValkeyPlace
+from hotset.demo.replica import Replica
 from hotset.demo.windows import Level, Snapshot, between, total
 from hotset.demo.workload import Pace
-from hotset.testing.servers import ValkeyServer
 from hotset.tiered import ABSENT, TieredCache
 from hotset.tiered.breaker import Breaker
-from hotset.tiers import MemoryTier, RedisTier
+from hotset.tiers import MemoryTier, ReplicaTier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from hotset.annotations import PolicyName
+    from hotset.demo.origin import Origin
     from hotset.demo.outcome import Plan, Screen
+    from hotset.demo.places import Place
     from hotset.demo.windows import Window
+    from hotset.tiers import Tier
 
-__all__ = ["DATABASE", "run"]
+__all__ = ["DATABASE", "REPLICA", "run"]
 
 DATABASE = "hotset-demo.sqlite3"
+REPLICA = "hotset-demo-replica.sqlite3"
+_FEWEST_LEVELS = 3  # memory, Valkey, the origin
+# Of five levels each holds several times what the one above does. Bytes as Valkey counts them for a user.
+_NEAR_SHARE, _FAR_SHARE = 0.1, 0.5
+_ENTRY_BYTES, _SPARE_BYTES = 600, 1 << 20
+_MOST_LAG, _LAG_EVERY = 2.0, 0.25
+_NEARER = 0.5  # of the way to the origin
 _CACHE = "users"
 _TTL = "5m"
 _BREAKER_PAUSE, _BREAKER_LONGEST = 0.5, 1.0
@@ -77,17 +88,22 @@ class _Run:
         self.stack = stack
         self.latest = [1] * plan.users
         self.origin = origins.Origin(plan.folder / DATABASE, plan.origin_latency)
-        self.server: Any = None
+        self.places: list[Place] = []
+        self.replica: Replica | None = None
 
     def go(self) -> None:
         """Set up, run, compare."""
         self._make_origin()
-        self._start_server()
+        self._start_places()
+        if self.plan.levels > _FEWEST_LEVELS:
+            self._start_replica()
         if self.plan.warm:
             self._warm("filling L2")
         self._outage_run()
         if len(self.plan.policies) > 1:
             self._compare()
+        if self.replica is not None and self.replica.failure is not None:
+            self.outcome.notes.append(f"the replica did not follow to the end: {self.replica.failure}")
 
     def _make_origin(self) -> None:
         users = self.plan.users
@@ -95,22 +111,44 @@ class _Run:
         origins.create(self.origin.path, users, self.plan.seed)
         self.stack.callback(self.origin.close)
 
-    def _start_server(self) -> None:
-        self.screen.stage("starting a Valkey server")
-        with self.interrupts.held():
-            # Appended to before each answer: what it has confirmed outlives a kill.
-            self.server = ValkeyServer(config={"appendonly": True} if self.plan.persistent else {})
-            self.stack.callback(self.server.close)
-            self.server.start()
+    def _start_places(self) -> None:
+        users = self.plan.users
+        if self.plan.levels == _FEWEST_LEVELS:
+            self.screen.stage("starting a Valkey server")
+            self.places = [ValkeyPlace("valkey", persistent=self.plan.persistent)]
+        else:
+            self.screen.stage("starting two Valkey servers")
+            near, far = (int(share * users * _ENTRY_BYTES) + _SPARE_BYTES for share in (_NEAR_SHARE, _FAR_SHARE))
+            self.places = [
+                ValkeyPlace("valkey", persistent=self.plan.persistent, most_bytes=near),
+                ValkeyPlace("central", most_bytes=far),
+            ]
+        for place in self.places:
+            self.stack.callback(place.close)
+            with self.interrupts.held():
+                place.start()
+
+    def _start_replica(self) -> None:
+        self.screen.stage("copying the origin to its replica")
+        path = self.origin.path.with_name(REPLICA)
+        self.replica = Replica(self.origin.path, path, delay=REPLICA_DELAY, latency=self.origin.latency * _NEARER)
+        self.stack.callback(self.replica.close)
+        self.replica.start()
 
     @contextlib.contextmanager
     def _cache(self, policy: str, l1: int) -> Iterator[TieredCache[str, Any]]:
-        """Make a cache of two levels in front of the origin, and close it within bounded time."""
+        """Make a cache in front of the origin, and close it within bounded time."""
+        tiers: list[Tier] = [
+            MemoryTier(l1, policy=cast("PolicyName", policy)),
+            *(place.tier() for place in self.places),
+        ]
+        if self.replica is not None:
+            tiers.append(self._replica_tier(self.replica))
         cache: TieredCache[str, Any] = TieredCache(
             _CACHE,
-            [MemoryTier(l1, policy=cast("PolicyName", policy)), RedisTier(self.server.url)],
-            load=self._load,
-            load_many=self._load_many,
+            tiers,
+            load=functools.partial(_load, self.origin),
+            load_many=functools.partial(_load_many, self.origin),
             ttl=_TTL,
             # The default is for a server that is away for minutes; here it is away for seconds.
             breaker=functools.partial(Breaker, open_for=_BREAKER_PAUSE, longest=_BREAKER_LONGEST),
@@ -121,12 +159,17 @@ class _Run:
             if not _within(_PATIENCE, cache.close):
                 self.outcome.notes.append(f"closing the cache took longer than {_PATIENCE:g} s")
 
-    def _load(self, key: str) -> Any:
-        found = self.origin.load(user_of(key))
-        return ABSENT if found is None else found
-
-    def _load_many(self, keys: Any) -> dict[str, Any]:
-        return {key_of(row["id"]): row for row in self.origin.load_many([user_of(key) for key in keys])}
+    @staticmethod
+    def _replica_tier(replica: Replica) -> ReplicaTier:
+        # One process: what it writes it knows, and needs no marks for.
+        return ReplicaTier(
+            functools.partial(_load, replica),
+            load_many=functools.partial(_load_many, replica),
+            lag=replica.lag,
+            max_staleness=_MOST_LAG,
+            check_every=_LAG_EVERY,
+            ttl=_TTL,
+        )
 
     def _warm(self, why: str) -> None:
         """Bring all users to L2, as after a long time of service."""
@@ -156,13 +199,13 @@ class _Run:
         drive.cut()
         self.screen.stage("killing L2 (SIGKILL)")
         drive.phase, self.outcome.killed = "outage", drive.elapsed
-        self.server.kill()
+        self.places[0].kill()
 
     def _restore(self, drive: _Drive) -> None:
         self.screen.stage("starting L2 again, " + ("with its old content" if self.plan.persistent else "empty"))
         try:
             with self.interrupts.held():
-                self.server.restart()
+                self.places[0].restart()
         except Exception as error:  # noqa: BLE001 - the run goes on without L2, and says so
             self.outcome.notes.append(f"L2 did not come back: {error}")
             return
@@ -177,7 +220,8 @@ class _Run:
         limit = None
         for policy in plan.policies:
             if not plan.warm:
-                self.server.command("FLUSHALL")
+                for place in self.places:
+                    place.empty()
             pace = Pace(plan.rate, limit)
             with self._cache(policy, plan.l1) as cache:
                 drive = _Drive(self, cache, pace, first if limit is None else _SLOWEST * first, limit)
@@ -189,6 +233,15 @@ class _Run:
                 done = window.reads + window.writes
                 limit = done if limit is None else limit
                 self.outcome.standings.append(Standing(policy, window, done >= limit))
+
+
+def _load(source: Origin | Replica, key: str) -> Any:
+    found = source.load(user_of(key))
+    return ABSENT if found is None else found
+
+
+def _load_many(source: Origin | Replica, keys: Sequence[str]) -> dict[str, Any]:
+    return {key_of(row["id"]): row for row in source.load_many([user_of(key) for key in keys])}
 
 
 class _Drive:

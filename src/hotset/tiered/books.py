@@ -87,6 +87,7 @@ class Books:
         streams = [getattr(level.tier, "streams", False) for level in below if level.tier.shared]
         self.streamed = any(streams)
         self.polled = not all(streams)  # some level tells nothing: memory is confirmed by looking again
+        self.leased = all(getattr(level.tier, "leases", True) for level in below)  # a lease finds what a reading does
         # Records confirmed before this moment may have missed changes while the stream was cut.
         self.since = math.inf if self.guarded else -math.inf
         self.flights: Flights[Entry] = Flights()
@@ -102,7 +103,7 @@ class Books:
         for level in self.below:  # noqa: SIM110 - a generator takes three times as long
             if level.missing <= _UNLIKELY:
                 return False
-        return True
+        return self.leased
 
     def _memory(self) -> MemoryTier | None:
         """Memory, unless it is switched off."""

@@ -1,4 +1,4 @@
-"""What shared levels could not be told, and what must not be believed of them until they have been.
+"""What levels could not be told, and what must not be believed of them until they have been.
 
 A write or removal that fails at a level stays pending there: reads of that name pass the level by, and it is told
 later, the latest operation a name. A pending write is told as a removal: another process may have written something
@@ -45,13 +45,17 @@ class Doubts:
 
 
 class Pending:
-    """One cache's operations that shared levels have missed. `changed` is called when there is something to replay."""
+    """One cache's operations that levels have missed. `changed` is called when there is something to replay.
+
+    Not those of shared levels alone: one of this process may refuse as well, or its breaker is open, and a replica that
+    was not told of a change would bring the old value back.
+    """
 
     def __init__(
         self, levels: Iterable[Level], *, max_items: int = 10_000, delay: float = 1.0, changed: Callable[[], None]
     ) -> None:
         self.queues: dict[Level, Recovery[bytes | None]] = {
-            level: Recovery(max_items, delay=delay, longest=max(10.0, delay)) for level in levels if level.tier.shared
+            level: Recovery(max_items, delay=delay, longest=max(10.0, delay)) for level in levels
         }
         self._changed = changed
         self._lock = threading.Lock()

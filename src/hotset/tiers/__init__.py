@@ -9,13 +9,37 @@ from hotset.tiers.contract import Entry, Found, Listener, Reading, Tier
 from hotset.tiers.memory import MemoryTier
 
 if TYPE_CHECKING:
+    from hotset.tiers.gutter import GutterTier
     from hotset.tiers.redis import RedisTier
+    from hotset.tiers.replica import ReplicaTier
+    from hotset.tiers.replicated import ReplicatedTier
+    from hotset.tiers.sharded import ShardedTier
 
-__all__ = ["Entry", "Found", "Listener", "MemoryTier", "Reading", "RedisTier", "Tier"]
+__all__ = [
+    "Entry",
+    "Found",
+    "GutterTier",
+    "Listener",
+    "MemoryTier",
+    "Reading",
+    "RedisTier",
+    "ReplicaTier",
+    "ReplicatedTier",
+    "ShardedTier",
+    "Tier",
+]
+
+# Found when they are first asked for: they need extras that not everybody has, or parts of the tiered cache.
+_LATER = {
+    "GutterTier": "hotset.tiers.gutter",
+    "RedisTier": "hotset.tiers.redis",
+    "ReplicaTier": "hotset.tiers.replica",
+    "ReplicatedTier": "hotset.tiers.replicated",
+    "ShardedTier": "hotset.tiers.sharded",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Its client is an extra that not everybody has.
-    if name == "RedisTier":
-        return importlib.import_module("hotset.tiers.redis").RedisTier
+    if name in _LATER:
+        return getattr(importlib.import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -144,7 +144,8 @@ class Tier(Protocol):
     name: str
     # Whether other processes see it.
     shared: bool
-    # A tier that tells its listener of changes by others has an attribute `streams` that is true.
+    # A tier that tells its listener of changes by others has an attribute `streams` that is true; one whose `lease`
+    # never finds what `read` would has an attribute `leases` that is false.
 
     def open(self, namespace: str, listener: Listener) -> None:
         """Belong to one cache from now on; raises TierError if it does to another one. The server need not be there."""
