@@ -80,8 +80,9 @@ cdef inline const unsigned char* bytes_of(object envelope) except NULL:
     return <const unsigned char*>PyBytes_AS_STRING(envelope)
 
 
-cdef inline bint is_plain(const Wanted* w, object place, const unsigned char* p, Py_ssize_t size) noexcept:
-    """Whether this is an envelope to be opened here, and made for that name."""
+cdef inline bint is_plain(const Wanted* w, object place, const unsigned char* p, Py_ssize_t size,
+                          uint32_t front=0) noexcept:
+    """Whether this is an envelope to be opened here, and made for that name; `front` is the CRC of its beginning."""
     cdef Py_ssize_t length
     cdef const char* name
     if size < EXTRA or size > w.limit or memcmp(p, b"\xc1H\x01\x01", VERSION) != 0:
@@ -94,8 +95,8 @@ cdef inline bint is_plain(const Wanted* w, object place, const unsigned char* p,
     if name == NULL:                                    # lone surrogates
         PyErr_Clear()
         return False
-    return hotset_u32(p + FENCE_END) == hotset_crc32(hotset_crc32(0, <const unsigned char*>name, length), p + COVERED,
-                                                     size - COVERED)
+    return hotset_u32(p + FENCE_END) == hotset_crc32(hotset_crc32(front, <const unsigned char*>name, length),
+                                                     p + COVERED, size - COVERED)
 
 
 cdef inline double seconds_till(uint64_t moment, double now) noexcept nogil:
@@ -157,6 +158,32 @@ cdef inline list found_all(bytes plan, list envelopes, list values, list origins
         p = bytes_of(envelope)
         found.append(found_with(w, entry_from(w, p, value, origin, now), p))
     return found
+
+
+cdef inline object open_one(const Wanted* w, object place, uint32_t front, object envelope, double now, uint64_t cleared,
+                            uint64_t epoch, object decode, dict origins):
+    """What was found, if it is a plain entry that lives as of these epochs; else None. `front` is as for is_plain."""
+    cdef const unsigned char* p
+    cdef Py_ssize_t size
+    cdef uint32_t n
+    cdef uint64_t of
+    if not PyBytes_CheckExact(envelope):
+        return None
+    p = <const unsigned char*>PyBytes_AS_STRING(envelope)
+    size = PyBytes_GET_SIZE(envelope)
+    if not is_plain(w, place, p, size, front) or not is_ahead(p + DROPS, now):
+        return None
+    n = hotset_u16(p + EXTRA_SIZE)
+    origin = origins.get(PyBytes_FromStringAndSize(<const char*>p + EXTRA, n))
+    of = hotset_u64(p + EPOCH)
+    # One with tags of an earlier epoch may be dead.
+    if origin is None or of > epoch or of < cleared or (of != epoch and <tuple>(<tuple>origin)[1]):
+        return None
+    try:
+        value = decode(PyBytes_FromStringAndSize(<const char*>p + EXTRA + n, size - EXTRA - n))
+    except Exception:
+        return None                                     # why, Python finds out
+    return found_with(w, entry_from(w, p, value, <tuple>origin, now), p)
 
 
 cdef inline tuple open_all(bytes plan, list places, list envelopes, double now, uint64_t cleared, uint64_t epoch,

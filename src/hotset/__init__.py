@@ -29,7 +29,8 @@ from hotset.stats import CacheStats, ReplayResult
 
 if TYPE_CHECKING:
     from hotset.tiered import ABSENT, Loaded, TieredCache
-    from hotset.tiers import MemoryTier, RedisTier
+    from hotset.tiers import DiskTier, MemoryTier, RedisTier
+    from hotset.warming import CacheWarmer
 
 __all__ = [
     "ABSENT",
@@ -38,6 +39,8 @@ __all__ = [
     "Cache",
     "CacheInfo",
     "CacheStats",
+    "CacheWarmer",
+    "DiskTier",
     "FIFOCache",
     "LFUCache",
     "LRUCache",
@@ -62,8 +65,10 @@ _LATER = {
     "ABSENT": "hotset.tiered",
     "Loaded": "hotset.tiered",
     "TieredCache": "hotset.tiered",
+    "DiskTier": "hotset.tiers",
     "MemoryTier": "hotset.tiers",
     "RedisTier": "hotset.tiers",
+    "CacheWarmer": "hotset.warming",
 }
 
 

@@ -9,8 +9,10 @@
     ├── LoadError              the loader was not, or could not be, used
     │   ├── LoadTimeout        it did not return within the hard timeout; it goes on in the background
     │   └── LoadRefused        the budget of concurrent loads is spent
-    └── CodecError             a value cannot be encoded; bytes that cannot be decoded are a miss and raise nothing
-        └── ValueTooLarge      its encoding is above the limit
+    ├── CodecError             a value cannot be encoded; bytes that cannot be decoded are a miss and raise nothing
+    │   └── ValueTooLarge      its encoding is above the limit
+    └── WarmingError           a strategy of warming cannot go on: a damaged list, a level that lists nothing
+        └── WarmingStopped     its run was stopped, or its time is up
 
 What a loader raises comes through as it is.
 """
@@ -27,6 +29,8 @@ __all__ = [
     "TierTimeout",
     "TierUnavailable",
     "ValueTooLarge",
+    "WarmingError",
+    "WarmingStopped",
 ]
 
 
@@ -64,3 +68,11 @@ class CodecError(HotsetError):
 
 class ValueTooLarge(CodecError):
     """The encoding of a value is above the size limit."""
+
+
+class WarmingError(HotsetError):
+    """A strategy of warming cannot go on."""
+
+
+class WarmingStopped(WarmingError):
+    """The run that a strategy belongs to was stopped, or its time is up."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hotset._engine import ARCCache, Cache, FIFOCache, LFUCache, LRUCache, RRCache, TinyLFUCache
 
-__all__ = ["POLICIES", "policy_class"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MOST_USES", "POLICIES", "policy_class", "uses_of"]
 
 # Each makes caches of any keys and values.
 POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
@@ -17,6 +20,29 @@ POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
     "fifo": FIFOCache,
     "rr": RRCache,
 }
+
+
+MOST_USES: Final = 15  # as many as TinyLFU counts
+# What a policy has counted for an entry, made of the rank that a snapshot of the engine has; else it counts nothing.
+_USES: Final[dict[str, Callable[[int], int]]] = {
+    "lfu": lambda rank: rank,
+    "arc": lambda rank: rank & 1,  # the list of those used once, or of those used again
+    "tinylfu": lambda rank: max(1, rank >> 2),  # the region is below
+}
+
+
+def _once(_rank: int) -> int:
+    return 1
+
+
+def uses_of(policy: str, cache: Cache[Any, Any]) -> list[tuple[Any, Any, int]]:
+    """Return keys, values and uses, the coldest first: who uses each so often, in this order, gives them their rank.
+
+    Up to MOST_USES; 1 for all where the policy knows order only. No use of them. O(n).
+    """
+    counted = _USES.get(policy, _once)
+    state: Any = cache.__reduce_ex__(2)[2]
+    return [(key, value, min(MOST_USES, counted(rank))) for key, value, _, _, _, rank, _ in state["entries"]]
 
 
 def policy_class(policy: str) -> type[Cache[Any, Any]]:

@@ -380,6 +380,11 @@ class Wire:
         )
         return found if found is not None else Opened(envelopes, values or [], whose, now)
 
+    @property
+    def plan(self) -> tuple[bytes, Callable[[bytes], Any], dict[bytes, tuple[str, tuple[str, ...]]]]:
+        """What the engine opens envelopes by."""
+        return self._plan, self._bytes_value, self._unpacked
+
     def found(self, opened: Opened) -> list[Found]:
         """Return what was found, in full."""
         return found_in(self._plan, *opened)

@@ -32,7 +32,7 @@ from asyncio import CancelledError
 from collections import defaultdict
 from unittest import mock
 
-from tiered.surroundings import CLOCK, VERSIONS, CacheUnderTest, Server, virtual_time
+from tiered.surroundings import CLOCK, VERSIONS, CacheUnderTest, Server, Storage, virtual_time
 from tiered.tasks import Effect, Task
 
 import hotset.tiers.memory
@@ -70,6 +70,7 @@ class Config:
     memory: bool = True
     capacity: int = 100
     shared_levels: int = 1
+    local: bool = False  # a level above them, of every second cache's host
     stream: str = "tracking"  # or "pubsub", or "" for none
     failures: float = 0.0  # of what is asked of a level
     load_failures: float = 0.0
@@ -123,6 +124,7 @@ class Config:
             one_generation=often(0.1),
             racing=often(0.1),
             aside=often(0.1),
+            local=often(0.25),
             kinds=("get", "get", "get", *rng.sample(KINDS[4:], 2)) if often(0.4) else KINDS,
         )
 
@@ -180,6 +182,7 @@ class Schedule:
             soft_timeout=5.0 if config.timeouts and config.keep else None,
         )
         self.servers = [Server(f"level {number}", 1000 * number) for number in range(config.shared_levels)]
+        self.hosts = [Storage(), Storage()]
         self.keys = [f"k{number}" for number in range(config.keys)]
         self.origin = dict.fromkeys(self.keys, 0)
         self.tombs = defaultdict(set)  # key -> numbers of its absence
@@ -269,7 +272,8 @@ class Schedule:
                             functools.partial(self.surround, inbox.cut, f"{cache.name} {inbox.server.name}", inbox),
                             0.02,
                         )
-            if cache.pending and not cache.recovering:
+            # When only replays are left, the end has some of its own: else cuts could go on for ever.
+            if cache.pending and not cache.recovering and (self.left or any(task.operation for task in self.tasks)):
                 yield functools.partial(self.replay, cache), 0.2
             if config.switches and cache.below:
                 yield functools.partial(self.switch, cache), 0.02
@@ -364,7 +368,7 @@ class Schedule:
         else:
             sent = self.sent()
             try:
-                result = ask.level.ask(ask.operation, ask.arguments, ask.named)
+                result = ask.level.ask(ask.operation, *ask.arguments, **ask.named)
             except Exception as raised:  # switched off
                 error = raised
             self.dirty = True

@@ -12,7 +12,7 @@ from tiers.dict_tier import DictTier, Storage
 import hotset.tiered.cache
 import hotset.tiers.memory
 from hotset._engine import Fresh
-from hotset.tiered import books, bulk, flow, loads, writes
+from hotset.tiered import books, bulk, flow, hearsay, loads, writes
 from hotset.tiered.cache import _Ear
 from hotset.tiered.flights import Flights, _scopes
 from hotset.tiered.flow import Logic
@@ -55,9 +55,10 @@ VERSIONS = Versions()
 def virtual_time():
     """Have logic, memories and shared levels live in CLOCK; and names share generations in all processes alike."""
     with contextlib.ExitStack() as stack:
-        for module in (books, bulk, flow, loads, writes, hotset.tiers.memory, hotset.tiered.cache, dict_tier):
+        for module in (books, bulk, flow, hearsay, loads, writes, hotset.tiers.memory, hotset.tiered.cache, dict_tier):
             stack.enter_context(mock.patch.object(module, "time", CLOCK))
         stack.enter_context(mock.patch.object(books, "new_version", VERSIONS))
+        stack.enter_context(mock.patch.object(hearsay, "_LONGEST", 1e-3))
         digest = mock.patch.object(hotset.tiers.memory, "hash", _digest, create=True)
         stack.enter_context(digest)
         yield
@@ -163,6 +164,31 @@ class SharedTier(DictTier):
         if there:
             self.tell("changed", [name])
         return there
+
+
+class HostTier(DictTier):
+    """A level that only the caches of one host share; what others change it has by hearsay."""
+
+    name = "host"
+    local = True
+    streams = True  # but nobody is told: all are told by the servers
+
+    def open(self, namespace, listener):
+        self.namespace, self.listener = namespace, listener
+
+    def close(self):
+        pass
+
+    def tell(self, told, *args):
+        pass
+
+    def write(self, items):
+        raise AssertionError("what is written beneath must come here by a read")
+
+    def forget(self, names, tags):
+        self.remove(names)
+        if tags:
+            self.invalidate(tags)
 
 
 class Inbox:
@@ -289,7 +315,8 @@ class CacheUnderTest:
             self.memory = MemoryTier(config.capacity, policy=schedule.rng.choice(("lru", "tinylfu")))
             memory_level = Level(self.memory, AlwaysBreaker())
         self.tiers = [SharedTier(server, config.stream) for server in schedule.servers]
-        self.below = [Level(tier, AlwaysBreaker()) for tier in self.tiers]
+        hosts = [HostTier(schedule.hosts[number % 2])] if config.local and config.stream and self.tiers else []
+        self.below = [Level(tier, AlwaysBreaker()) for tier in hosts + self.tiers]
         self.pending = Pending(self.below, max_items=100, delay=1e-6, changed=lambda: None)
         for queue in self.pending.queues.values():
             queue._clock = CLOCK.monotonic
@@ -300,7 +327,9 @@ class CacheUnderTest:
         self.logic.flights = KnownFlights()
         self.inboxes = []
         ears = []
-        for server, tier, level in zip(schedule.servers, self.tiers, self.below, strict=True):
+        for tier in hosts:
+            tier.open("test", None)
+        for server, tier, level in zip(schedule.servers, self.tiers, self.below[len(hosts) :], strict=True):
             ear = _Ear(self.logic, level)
             tier.open("test", ear)
             if config.stream:

@@ -9,12 +9,14 @@ import os
 
 import pytest
 from tiered.schedules import Config, Schedule, Violation, run
-from tiered.surroundings import KnownFlights, SharedTier, virtual_time
+from tiered.surroundings import HostTier, KnownFlights, SharedTier, virtual_time
+from tiers.dict_tier import DictTier
 
 import hotset.tiers.memory
 from hotset.tiered.cache import _Ear
 from hotset.tiered.flights import Flight
 from hotset.tiered.flow import Logic
+from hotset.tiered.hearsay import Hearsay
 from hotset.tiered.pending import Pending
 from hotset.tiers.contract import Entry
 from hotset.tiers.memory import MemoryTier
@@ -32,6 +34,7 @@ CORNERS = {
     "loads that fail": {"load_failures": 0.5, "keep": 100.0, "shared_levels": 1, "keys": 1, "time_passes": True},
     "lives that end": {"keep": 100.0, "revalidate": 50.0, "refresh": True, "time_passes": True, "keys": 1},
     "memories too small": {"capacity": 1, "one_generation": True, "evictions": True, "keys": 3, "memory": True},
+    "levels of one host": {"local": True, "shared_levels": 1, "keys": 1, "racing": False, "cuts": True},
     "levels that are switched": {"switches": True, "memory": True, "keys": 1},
 }
 
@@ -61,7 +64,7 @@ def test_a_seed_is_one_schedule():
 
 def directed(**changes):
     """A schedule without chance, of two caches whose threads drive their flows."""
-    return Schedule(0, Config(**{"keys": 1, "operations": 0, **changes}))
+    return Schedule(2, Config(**{"keys": 1, "operations": 0, **changes}))
 
 
 def an_older_read_ends_after_a_load_of_ones_own():
@@ -385,6 +388,33 @@ def leaders_do_not_give_up(monkeypatch):
     monkeypatch.setattr(Flight, "_abandon", lambda self, lead: None)
 
 
+def hearsay_is_ignored(monkeypatch):
+    """A level of one host keeps what others have changed beneath it."""
+    monkeypatch.setattr(Hearsay, "changed", lambda self, teller, names: False)
+    monkeypatch.setattr(Hearsay, "invalidated", lambda self, teller, tags: False)
+
+
+def hearsay_is_believed_at_once(monkeypatch):
+    """What a level of one host is to be rid of is served until it is."""
+    monkeypatch.setattr(Hearsay, "doubts", lambda self, levels, names: (set(), set()))
+
+
+def old_entries_of_a_host_are_believed(monkeypatch):
+    """What was stored while nobody listened counts."""
+    monkeypatch.setattr(Hearsay, "since", lambda self, level: 0)
+
+
+def writes_reach_levels_of_a_host(monkeypatch):
+    """What another host has written meanwhile is overwritten by what was written before."""
+
+    def write(self, items):
+        present = self.storage.epochs[self.namespace]
+        DictTier.write(self, [(name, dataclasses.replace(entry, epoch=present)) for name, entry in items])
+
+    monkeypatch.setattr(Hearsay, "__contains__", lambda self, level: False)
+    monkeypatch.setattr(HostTier, "write", write)
+
+
 # Few things in many orders: two caches, one key, one level that tells of changes, and no faults.
 PLAIN = {
     "shared_levels": 1,
@@ -405,6 +435,7 @@ PLAIN = {
     "time_passes": False,
     "kinds": ("get", "invalidate"),
 }
+HOSTS = {**PLAIN, "local": True}
 CUT = {**PLAIN, **CORNERS["streams that are cut"]}
 
 # What is broken, the letters of the promises that this breaks, and where to look for it.
@@ -425,6 +456,10 @@ MUTANTS = [
     (touch_revives, "ad", {**PLAIN, "caches": 1, "kinds": ("get", "touch", "expire")}),
     (everybody_leads, "e", PLAIN),
     (leaders_do_not_give_up, "f", CORNERS["callers that are cancelled"]),
+    (hearsay_is_ignored, "bd", HOSTS),
+    (hearsay_is_believed_at_once, "bd", HOSTS),
+    (old_entries_of_a_host_are_believed, "bd", {**HOSTS, "cuts": True}),
+    (writes_reach_levels_of_a_host, "bd", {**HOSTS, "kinds": ("get", "set"), "operations": 3, "memory": False}),
 ]
 
 

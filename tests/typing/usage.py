@@ -13,6 +13,7 @@ import numpy as np
 
 import hotset
 from hotset.annotations import BoundMemoized, Cause, Lifetime, Memoized, Timer
+from hotset.warming import StrategyReport, WarmingReport, Warmup, from_keys, from_tier
 
 T = TypeVar("T")
 
@@ -334,6 +335,24 @@ async def decorated_methods(host: Host, box: Box[int]) -> None:
     plain: list[Callable[[int], str]] = [host.method, host.of_class, Host.of_class, Host.of_nothing]
     bound: list[BoundMemoized[[int], str]] = [hotset.cached(of_two).__get__(host, Host)]
     assert len(plain) > len(bound)
+
+
+async def warming(cache: hotset.TieredCache[str, int]) -> None:
+    """Strategies are ready-made, functions or coroutine functions."""
+
+    def plain(warm: Warmup) -> int:
+        return warm.load(["a"])
+
+    async def coroutine(warm: Warmup) -> None:
+        assert_type(await warm.aload(["a"]), int)
+
+    warmer = hotset.CacheWarmer(cache, rate=500, timeout=datetime.timedelta(minutes=1), progress=print)
+    warmer.add("keys", from_keys(["a", "b"])).add("tier", from_tier(limit=5)).add("plain", plain, timeout="5s")
+    warmer.add("coroutine", coroutine)
+    assert_type(await warmer.arun(), WarmingReport)
+    assert_type(warmer.run()["keys"], StrategyReport)
+    assert_type(warmer.report, WarmingReport | None)
+    assert_type(warmer.save("hot"), int)
 
 
 def of_two(_host: Host, _x: int, /) -> str:

@@ -39,10 +39,15 @@ _UNLIKELY: Final = 0.5  # the share of readings in vain from which on the first 
 
 
 def believed(doubts: Doubts | None, name: str, found: Found) -> tuple[Entry | None, Fence]:
-    """What was read, unless the level had not been told yet of what was done to the name."""
-    if doubts is not None and doubts.concern(name, found.entry):
+    """What was read, unless the level had not been told yet of what was done to the name.
+
+    Of an entry that others may have changed since it was stored, the fence: it may be stored anew.
+    """
+    if doubts is None:
+        return found.entry, found.fence
+    if doubts.forbid(name, found.entry):
         return None, None
-    return found.entry, found.fence
+    return None if doubts.concern(name, found.entry) else found.entry, found.fence
 
 
 class Lent(NamedTuple):
@@ -100,7 +105,7 @@ class Books:
 
     def _unlikely(self) -> bool:
         """Whether the levels below mostly have nothing: then the load, which looks there too, may as well begin."""
-        for level in self.below:  # noqa: SIM110 - a generator takes three times as long
+        for level in self.below:
             if level.missing <= _UNLIKELY:
                 return False
         return self.leased

@@ -465,6 +465,8 @@ class TieredCache(Generic[K, V]):
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._recovering = None
+        for ear in self._ears:
+            ear.after_fork()
         self._guard.until = -math.inf if self._logic.streamed else math.inf
 
     # Recovery
@@ -498,6 +500,7 @@ class _Ear:
 
     def __init__(self, logic: Logic, level: Level) -> None:
         self._logic = logic
+        self._pending = logic.pending
         self._level = level
         self._cut = True
         self._until = -math.inf
@@ -505,9 +508,13 @@ class _Ear:
         self.others: list[_Ear] = [self]  # memory is as good as the worst of them
 
     def changed(self, names: Iterable[str]) -> None:
+        names = list(names)
+        self._pending.heard(self._level, names)  # first: what memory asks next must not be a level that is in doubt
         self._logic.changed(names)
 
     def invalidated(self, tags: Iterable[str], _epoch: int) -> None:
+        tags = list(tags)
+        self._pending.heard(self._level, (), tags)
         self._logic.told(tags)
 
     def own_version(self, name: str) -> bytes | None:
@@ -521,13 +528,18 @@ class _Ear:
             logic.since = time.monotonic()
             if logic.memory is not None:
                 logic.memory.doubt()
-            self._cut = False
             self._level.breaker.reset()  # it answers: there is no need to find out by trial
         self._until = since + logic.options.max_staleness
+        cut, self._cut = self._cut, False
+        self._pending.alive(self._level, self._until, anew=cut)
         logic.guard.until = min(ear._until for ear in self.others)  # noqa: SLF001 - they are of one kind
+
+    def after_fork(self) -> None:
+        self._cut = True  # what the parent hears from now on this process does not
 
     def lost(self) -> None:
         self._cut = True
+        self._pending.hearsay.lost(self._level)
 
 
 def _or_default(value: Any, default: Any) -> Any:

@@ -51,13 +51,13 @@ class Ask:
 
     def block(self, _shell: Shell) -> Any:
         """See Effect."""
-        return self.level.ask(self.operation, self.arguments, self.named)
+        return self.level.ask(self.operation, *self.arguments, **self.named)
 
     async def wait(self, shell: Shell) -> Any:
         """See Effect. What concerns one name is joined with the like of the same turn of the loop."""
         if self.operation in _JOINED and len(self.arguments[0]) == 1:
             return await shell.joined(self.level, self.operation, self.arguments[0][0])
-        return await self.level.aask(self.operation, self.arguments, self.named)
+        return await self.level.aask(self.operation, *self.arguments, **self.named)
 
 
 class Load:

@@ -62,7 +62,9 @@ class Logic(Bulk, Writes):
                 continue
             entry = reading.found[0].entry
             if doubts is not None and doubts.concern(name, entry):
-                why = "a change that this level has not been told of is pending"
+                why = "stored before others' changes beneath were told: to be confirmed there"
+                if doubts.forbid(name, entry):
+                    why = "a change that this level has not been told of is pending"
                 views.append(LevelView(level.name, "nothing", why))
             elif entry is None:
                 reasons = ", ".join(reading.refused)

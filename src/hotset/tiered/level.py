@@ -27,6 +27,7 @@ class Level:
         self.breaker = breaker
         self.on = True
         self.streams = bool(getattr(tier, "streams", False))  # whether it tells of changes by others
+        self.local = bool(getattr(tier, "local", False))  # whether it is of this host alone
         self.latencies = Latencies()
         self.reads = self.hits = self.errors = self.timeouts = 0
         self.writes = self.fills = self.fills_refused = 0
@@ -41,7 +42,7 @@ class Level:
         """What keeps the tier out, or "closed"."""
         return self.breaker.state if self.on else "off"
 
-    def ask(self, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def ask(self, operation: str, *arguments: Any, **named: Any) -> Any:
         """Have the tier do something. Raises TierError."""
         if not self.on or not self.breaker.closed:
             self._let_through()
@@ -55,7 +56,7 @@ class Level:
         self.breaker.success()
         return answer
 
-    async def aask(self, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    async def aask(self, operation: str, *arguments: Any, **named: Any) -> Any:
         """Have the tier do something, on the running loop. Raises TierError."""
         if not self.on or not self.breaker.closed:
             self._let_through()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hotset.errors import TierError
 from hotset.forks import tell_child
 from hotset.tiered.effects import Ask
+from hotset.tiered.hearsay import Hearsay
 from hotset.tiered.recovery import Recovery
 from hotset.tiers.contract import CLEAR
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Doubts", "Pending"]
 
+_NONE: Final[frozenset[str]] = frozenset()
 _TAG: Final = "tag"  # names of the queue that are tags are pairs: (_TAG, tag)
 
 
@@ -36,9 +38,14 @@ class Doubts:
 
     names: frozenset[str]
     tags: frozenset[str]
+    since: float = 0  # entries of earlier epochs others may have changed since
 
     def concern(self, name: str, entry: Entry | None) -> bool:
         """Whether what was read of a name is not to be believed."""
+        return self.forbid(name, entry) or (entry is not None and entry.epoch < self.since)
+
+    def forbid(self, name: str, entry: Entry | None) -> bool:
+        """Whether neither what was read of a name nor its fence is to be believed."""
         if name in self.names or CLEAR in self.tags:
             return True
         return entry is not None and not self.tags.isdisjoint(entry.tags)
@@ -52,17 +59,29 @@ class Pending:
     """
 
     def __init__(
-        self, levels: Iterable[Level], *, max_items: int = 10_000, delay: float = 1.0, changed: Callable[[], None]
+        self, levels: Sequence[Level], *, max_items: int = 10_000, delay: float = 1.0, changed: Callable[[], None]
     ) -> None:
         self.queues: dict[Level, Recovery[bytes | None]] = {
             level: Recovery(max_items, delay=delay, longest=max(10.0, delay)) for level in levels
         }
+        self.hearsay = Hearsay(levels, max_items=max_items)
         self._changed = changed
         self._lock = threading.Lock()
         tell_child(self)
         # Level -> tags that it has not been told of.
         self._tags: dict[Level, set[str]] = {level: set() for level in self.queues}
-        self.busy = False  # whether there may be anything
+        self._hears = any(level.local for level in levels)
+        self._behind(behind=False)
+        self._older = Doubts(_NONE, _NONE)  # made last; most reads of a local level get the same
+
+    def __bool__(self) -> bool:
+        """Whether any level is to be told of anything."""
+        return self._busy or self.hearsay.waits
+
+    def _behind(self, *, behind: bool) -> None:
+        """Some level has missed something, or none."""
+        self._busy = behind
+        self.busy = behind or self._hears  # whether `doubts` may return anything
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self.queues.values())
@@ -72,15 +91,21 @@ class Pending:
 
         Asked for afterwards it would be too late: the level may have answered before it was told, and been told since.
         """
-        if not self.busy or level not in self.queues:
-            return None
+        since = self.hearsay.since(level) if level.local else 0
+        if not (self._busy or self.hearsay.busy) or level not in self.queues:
+            older = self._older
+            if older.since != since:
+                older = self._older = Doubts(_NONE, _NONE, since)
+            return older if since else None
         # What a lower level should have forgotten, other processes may have brought up again.
         levels = list(self.queues)
         doubtful = levels[levels.index(level) :]
         with self._lock:
             tags = frozenset().union(*(self._tags[one] for one in doubtful))
         queues = [self.queues[one] for one in doubtful]
-        return Doubts(frozenset(name for name in names if any(name in queue for queue in queues)), tags)
+        heard, heard_tags = self.hearsay.doubts(doubtful, names)
+        heard.update(name for name in names if any(name in queue for queue in queues))
+        return Doubts(frozenset(heard), tags | heard_tags, since)
 
     def writes(self, level: Level, items: Iterable[tuple[str, Entry]]) -> None:
         """A level may have missed writes."""
@@ -110,12 +135,27 @@ class Pending:
             if isinstance(name, tuple):
                 self._tags[level].add(name[1])
             queue.put(name, version)
-            self.busy = True
+            self._behind(behind=True)
         self._changed()
+
+    # What others have changed below, see Hearsay
+
+    def heard(self, teller: Level, names: Sequence[str], tags: Sequence[str] = ()) -> None:
+        """Others have changed names, or invalidated tags, at a level that tells of it."""
+        todo = self.hearsay.changed(teller, names) if names else False
+        if tags:
+            todo |= self.hearsay.invalidated(teller, tags)
+        if todo:
+            self._changed()
+
+    def alive(self, teller: Level, until: float, *, anew: bool) -> None:
+        """A level has told of all changes and will until then; `anew` if some before may have been missed."""
+        if self.hearsay.alive(teller, until, anew=anew):
+            self._changed()
 
     def done(self, level: Level, names: Iterable[str]) -> None:
         """A later operation on these names went through."""
-        if self.busy:
+        if self._busy:
             queue = self.queues.get(level)
             if queue is not None:
                 for name in names:
@@ -124,10 +164,11 @@ class Pending:
 
     def due_in(self) -> float:
         """Return seconds until there is something to replay."""
-        return min((queue.due_in() for queue in self.queues.values()), default=float("inf"))
+        return min([queue.due_in() for queue in self.queues.values()] + [self.hearsay.due_in()])
 
     def replay(self) -> Flow:
         """Tell the levels what they have missed, as far as it is time; what fails again waits longer."""
+        yield from self.hearsay.replay()
         levels = list(self.queues)
         for place, (level, queue) in enumerate(self.queues.items()):
             items = queue.take()
@@ -167,13 +208,13 @@ class Pending:
 
     def _settle(self) -> None:
         with self._lock:
-            self.busy = any(queue.busy for queue in self.queues.values()) or any(self._tags.values())
+            self._behind(behind=any(queue.busy for queue in self.queues.values()) or any(self._tags.values()))
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: the parent tells the levels what they have missed."""
         self._lock = threading.Lock()
         self._tags = {level: set() for level in self.queues}
-        self.busy = False
+        self._behind(behind=False)
 
     def stats(self) -> dict[str, int]:
         """Return what is pending and what has become of the rest, over all levels."""

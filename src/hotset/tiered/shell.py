@@ -190,12 +190,12 @@ class Shell:
 
     async def _do_turn(self, level: Level, operation: str, turn: _Turn) -> None:
         try:
-            answer = await level.aask(operation, ([item for item, _ in turn],), {})
+            answer = await level.aask(operation, [item for item, _ in turn])
         except CodecError:
             # One value cannot be encoded: the others are not to blame.
             for item, future in turn:
                 try:
-                    one = (await level.aask(operation, ([item],), {}))[0:1]
+                    one = (await level.aask(operation, [item]))[0:1]
                 except Exception as error:  # noqa: BLE001 - its waiter is told
                     _give(future, error)
                 else:
@@ -218,6 +218,11 @@ class Shell:
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(_BACKGROUND_THREADS, thread_name_prefix=f"hotset-{self.name}")
         return self._pool
+
+    def portal(self) -> asyncio.AbstractEventLoop:
+        """Return the loop in a thread of its own, on which things are awaited for callers who have none."""
+        with self._lock:
+            return self._loop()
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         """Return the loop in a thread of its own that awaits for callers who have none. The lock is held."""
@@ -275,10 +280,10 @@ def _end(loop: asyncio.AbstractEventLoop) -> None:
     def ended(task: asyncio.Task[Any]) -> None:
         tasks.discard(task)
         if not tasks:
-            loop.stop()
+            loop.call_soon(loop.stop)  # after what connections that were closed just now have to do
 
     if not tasks:
-        loop.stop()
+        loop.call_soon(loop.stop)  # as above
     for task in list(tasks):
         task.add_done_callback(ended)
         task.cancel()

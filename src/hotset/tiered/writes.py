@@ -53,18 +53,20 @@ class Writes(Books):
         try:
             while left:
                 level = left[0]
-                for name, entry in stored:
+                # Between a write beneath and one here, another host may have changed it: a read will bring it here.
+                write, drop = ([], list(entries)) if level in self.pending.hearsay else (stored, gone)
+                for name, entry in write:
                     self.own.set(name, entry.version)
                 try:
-                    if stored:
-                        yield Ask(level, "write", stored)
-                    if gone:
-                        yield Ask(level, "remove", gone)
+                    if write:
+                        yield Ask(level, "write", write)
+                        told |= level.streams
+                    if drop:
+                        yield Ask(level, "remove", drop)
                     level.writes += len(entries)
-                    told |= level.streams
                 except TierError:
-                    self.pending.writes(level, stored)
-                    self.pending.removes(level, gone)
+                    self.pending.writes(level, write)
+                    self.pending.removes(level, drop)
                 else:
                     self.pending.done(level, entries)
                 left.pop(0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from hotset.tiers.contract import Entry, Found, Listener, Reading, Tier
+from hotset.tiers.contract import Entry, Found, Listener, LocalTier, Reading, Tier
 from hotset.tiers.memory import MemoryTier
 
 if TYPE_CHECKING:
+    from hotset.tiers.disk import DiskTier
     from hotset.tiers.gutter import GutterTier
     from hotset.tiers.redis import RedisTier
     from hotset.tiers.replica import ReplicaTier
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from hotset.tiers.sharded import ShardedTier
 
 __all__ = [
+    "DiskTier",
     "Entry",
     "Found",
     "GutterTier",
     "Listener",
+    "LocalTier",
     "MemoryTier",
     "Reading",
     "RedisTier",
@@ -30,7 +33,8 @@ __all__ = [
 ]
 
 # Found when they are first asked for: they need extras that not everybody has, or parts of the tiered cache.
-_LATER = {
+_LATER: Final = {
+    "DiskTier": "hotset.tiers.disk",
     "GutterTier": "hotset.tiers.gutter",
     "RedisTier": "hotset.tiers.redis",
     "ReplicaTier": "hotset.tiers.replica",

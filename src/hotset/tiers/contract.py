@@ -13,6 +13,10 @@ An *epoch* is a number that a shared tier counts up with every invalidation by t
 before its load began; it is dead if one of its tags, or CLEAR, was invalidated in a later epoch. That makes the
 invalidation of a tag, or of everything, O(1).
 
+A tier that other processes share, but only those of its host, has an attribute ``local`` that is true, and a method
+``forget``. Above a level that tells of changes by others it is told by it of what other hosts have changed, and its
+entries are believed only if they were stored since that level's stream became alive.
+
 Errors: an operation that fails raises TierError or one of its subclasses and nothing else; after an error it is unknown
 whether it was done. No operation waits longer than the tier's own timeouts. All of it may be called from several
 threads at once.
@@ -27,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_chec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["CLEAR", "NOTHING_FOUND", "Entry", "Fence", "Found", "Listener", "Opened", "Reading", "Tier"]
+__all__ = ["CLEAR", "NOTHING_FOUND", "Entry", "Fence", "Found", "Listener", "LocalTier", "Opened", "Reading", "Tier"]
 
 # The tag that every entry has: what `clear` invalidates.
 CLEAR: Final = "*"
@@ -134,6 +138,19 @@ class Listener(Protocol):
 
     def lost(self) -> None:
         """Report that changes may have been missed from here on, until the next `alive`."""
+
+
+class LocalTier(Protocol):
+    """What a tier of one host has beyond Tier; see above."""
+
+    # Whether other hosts may change what it has, without its knowledge.
+    local: bool
+
+    def forget(self, names: Sequence[str], tags: Sequence[str]) -> None:
+        """Do what `remove` and `invalidate` do, and tell no other process: all have been told from where this came."""
+
+    async def aforget(self, names: Sequence[str], tags: Sequence[str]) -> None:
+        """See forget."""
 
 
 @runtime_checkable

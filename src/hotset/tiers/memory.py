@@ -10,6 +10,7 @@ Cost: the engine's bytes an entry, and about 200 for the record.
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -20,8 +21,8 @@ from hotset._engine import Fresh, make_record, make_records, plan_recording
 from hotset.durations import seconds
 from hotset.errors import TierError
 from hotset.forks import tell_child
-from hotset.names import key_of
-from hotset.policies import policy_class
+from hotset.names import key_of, name_of
+from hotset.policies import policy_class, uses_of
 from hotset.tiers.contract import CLEAR, Entry, Found, Reading
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = ["Fences", "MemoryTier", "Record"]
 
 _GENERATIONS: Final = 4096
 _MOST_TAGS: Final = 10_000  # invalidated ones that are remembered; then all fences are broken, and none is
+_USED_AT_ONCE: Final = 200  # names, under the lock
 _NEVER: Final = -math.inf
 
 
@@ -186,6 +188,30 @@ class MemoryTier:
         return Reading(found, self._epoch)
 
     lease = read
+
+    def hottest(self, most: int | None = None) -> dict[str, int]:
+        """Return the names of what lives here and their uses (see uses_of), what the policy would evict last first.
+
+        No use of them. O(n).
+        """
+        now = time.monotonic()
+        hottest = reversed(uses_of(self.policy, self.store))
+        alive = ((key, uses) for key, record, uses in hottest if record.deadline > now and not record.absent)
+        return {name_of(key): uses for key, uses in itertools.islice(alive, most)}
+
+    def use(self, uses: Sequence[tuple[str, int]]) -> None:
+        """Count so many uses of each name, in this order, as reads do; for the policy, not for the statistics."""
+        now = time.monotonic()
+        peek, touch = self.store.peek, self.store.touch
+        for start in range(0, len(uses), _USED_AT_ONCE):
+            with self._lock:
+                for name, count in uses[start : start + _USED_AT_ONCE]:
+                    key = name if name[:1] != "~" else key_of(name)
+                    record = peek(key)
+                    if record is not None and record.gone > now:
+                        life = record.gone - now if record.gone < math.inf else None
+                        for _ in range(count):
+                            touch(key, life)
 
     # Writing
 

@@ -198,6 +198,24 @@ class RedisTier:
             stream.after_fork(self._sender)
             self._stream = stream
 
+    # Operations of others' making, see `hotset.warming.desk`
+
+    @property
+    def keys(self) -> Keys:
+        """What this tier's entries are called at the server. Raises TierError."""
+        return self._opened()
+
+    def perform(self, operation: Operation[_T]) -> _T:
+        """Carry out an operation: a generator that yields commands and is sent their replies, errors among them.
+
+        It must do no harm if it is begun a second time. Raises TierError.
+        """
+        return self._run(operation, again=True)
+
+    async def aperform(self, operation: Operation[_T]) -> _T:
+        """See perform."""
+        return await self._arun(operation, again=True)
+
     # The two drivers
 
     def _opened(self) -> Keys:
