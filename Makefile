@@ -26,7 +26,7 @@ lint: $(BIN)/.ready ## ruff: rules and format
 
 types: build ## mypy --strict, and the stub against the built module
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest hotset._engine --allowlist tests/typing/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest hotset._engine hotset._wire --allowlist tests/typing/stubtest-allowlist.txt
 
 sanitize: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer (gcc or clang on Linux)
 	PYTHON=$(PYTHON) bash .ci/sanitize $(ARGS)
@@ -41,5 +41,5 @@ bench: build ## the short benchmark: a table and a picture
 	$(BIN)/hotset bench $(ARGS)
 
 clean: ## remove what the targets above made
-	rm -rf build dist $(VENV) src/hotset.egg-info src/hotset/_engine*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist $(VENV) src/hotset.egg-info src/hotset/_*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

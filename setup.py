@@ -1,4 +1,4 @@
-"""Builds the one extension, hotset._engine; everything else is in pyproject.toml."""
+"""Builds the extensions, hotset._engine and hotset._wire; everything else is in pyproject.toml."""
 
 import os
 import sys
@@ -17,13 +17,16 @@ elif os.environ.get("HOTSET_SANITIZE") == "1":
 else:
     compile_args, link_args = ["-O3"], []
 
-engine = Extension(
-    "hotset._engine",
-    ["cext/_engine.pyx"],
-    include_dirs=["cext"],
-    depends=sorted(str(path) for path in Path("cext").rglob("*") if path.suffix in {".pxd", ".h"}),
-    extra_compile_args=compile_args,
-    extra_link_args=link_args,
-)
+extensions = [
+    Extension(
+        f"hotset.{name}",
+        [f"cext/{name}.pyx"],
+        include_dirs=["cext"],
+        depends=sorted(str(path) for path in Path("cext").rglob("*") if path.suffix in {".pxd", ".h"}),
+        extra_compile_args=compile_args,
+        extra_link_args=link_args,
+    )
+    for name in ("_engine", "_wire")
+]
 
-setup(ext_modules=cythonize([engine], include_path=["cext"], build_dir="build/cython"))
+setup(ext_modules=cythonize(extensions, include_path=["cext"], build_dir="build/cython"))

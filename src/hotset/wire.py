@@ -41,7 +41,7 @@ import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from zlib import crc32
 
-from hotset._engine import close_envelope, found_in, open_envelopes, plan_opening
+from hotset._wire import close_envelope, found_in, open_envelopes, plan_opening
 from hotset.codecs.compression import Compression, compression_named, compression_numbered
 from hotset.codecs.contract import Codec
 from hotset.codecs.registry import codec_named

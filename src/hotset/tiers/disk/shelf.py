@@ -21,7 +21,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
-from hotset._engine import Glance
+from hotset._wire import Glance
 from hotset.errors import ValueTooLarge
 from hotset.tiers.contract import CLEAR, Entry, Found, Reading
 from hotset.tiers.disk.changes import Log, cut

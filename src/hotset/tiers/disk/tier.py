@@ -3,7 +3,7 @@
 - **Why LMDB**: a read is a look into memory that all processes map, without a lock, a system call or a parser in the
   way. It takes 0.5 us where SQLite takes 9 (both for 1 KB by py-lmdb and sqlite3, in the page cache), and a write of
   one entry 15 us where SQLite takes 43 (WAL, no fsync). Nothing that a killed process leaves behind is half done.
-- **Reads of one name** are the engine's, see `hotset._engine.Glance`; all that is not as it mostly is, Python's.
+- **Reads of one name** are done in C, see `hotset._wire.Glance`; all that is not as it mostly is, Python's.
 - **Fences, tags and times** as everywhere; see `shelf`. **Bounds and eviction**: see `room`. **What happens to a file
   that is damaged**: see `store`. **How other processes' changes are learned**: see `changes`.
 
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from hotset._engine import Glance
+    from hotset._wire import Glance
     from hotset.codecs.contract import Codec
     from hotset.tiers.contract import Entry, Fence, Listener
     from hotset.tiers.disk.file import EntryFile
