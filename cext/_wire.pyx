@@ -1,6 +1,6 @@
 # cython: language_level=3, cdivision=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: freethreading_compatible=True
-"""What shared levels hold, many at a time: envelopes opened and closed, and a file on disk looked into."""
+"""What shared levels hold, many at a time: names, envelopes opened and closed, and a file on disk looked into."""
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyTypeObject
@@ -10,6 +10,8 @@ from libc.string cimport memcpy
 from envelope cimport (envelope_of, found_all, hotset_crc32, hotset_crc32_prepare, open_all, open_one, wanted_in,
                        wanted_of)
 from instances cimport PyType_GenericAlloc, find_slots, set_slot
+from names cimport own_names, values_of
+from parts cimport gather_from, part_in, spread_over
 from python cimport PyErr_Clear, PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
 
 import types
@@ -118,3 +120,28 @@ def close_envelope(bytes plan, str name not None, entry, double now, bytes extra
 def found_in(bytes plan, list envelopes, list values, list origins, double now):
     """What was found in these envelopes, of which open_envelopes has told the rest. O(n)."""
     return found_all(plan, envelopes, values, origins, now)
+
+
+def plain_names(list keys not None):
+    """The keys by themselves, if all are str that are their own names; else None. O(n)."""
+    return own_names(keys)
+
+
+def values_by_key(dict named not None, list values not None):
+    """The values by the keys in a dict of keys by their names, in the order of that. Raises ValueError. O(n)."""
+    return values_of(named, values)
+
+
+def part_of(str name not None, uint32_t parts):
+    """The part of a name. See parts."""
+    return part_in(name, parts)
+
+
+def spread_names(names, tuple prefixes not None):
+    """(each name behind the prefix of its part, the parts as bytes, an MGET by part that has any of them)."""
+    return spread_over(names, prefixes)
+
+
+def gather_values(bytes order not None, list groups not None):
+    """Values by part in the order that spread_names has told; None for those of a part that is None. O(n)."""
+    return gather_from(order, groups)

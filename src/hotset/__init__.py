@@ -29,7 +29,7 @@ from hotset.stats import CacheStats, ReplayResult
 
 if TYPE_CHECKING:
     from hotset.tiered import ABSENT, Loaded, TieredCache
-    from hotset.tiers import DiskTier, MemoryTier, RedisTier
+    from hotset.tiers import ClusterTier, DiskTier, MemoryTier, RedisTier
     from hotset.warming import CacheWarmer
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "CacheInfo",
     "CacheStats",
     "CacheWarmer",
+    "ClusterTier",
     "DiskTier",
     "FIFOCache",
     "LFUCache",
@@ -65,6 +66,7 @@ _LATER = {
     "ABSENT": "hotset.tiered",
     "Loaded": "hotset.tiered",
     "TieredCache": "hotset.tiered",
+    "ClusterTier": "hotset.tiers",
     "DiskTier": "hotset.tiers",
     "MemoryTier": "hotset.tiers",
     "RedisTier": "hotset.tiers",

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from hotset._wire import plain_names
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Key", "is_name", "key_of", "name_of", "names_of"]
+__all__ = ["Key", "is_name", "key_of", "name_of", "named"]
 
 Key: TypeAlias = "str | int | bytes | tuple[Key, ...]"
 
@@ -36,13 +38,14 @@ def name_of(key: Any) -> str:
     raise TypeError(f"a key must be a str, an int, bytes or a tuple of these, got {key!r}")
 
 
-def names_of(keys: Iterable[Any]) -> list[str]:
-    """Return the names of keys. Raises TypeError for what cannot be one."""
+def named(keys: Iterable[Any]) -> dict[str, Any]:
+    """Return keys by their names, each once. Raises TypeError for what cannot be one. O(n)."""
     keys = list(keys)
     # As a rule each is its own name, which one look at all of them tells.
-    if set(map(type, keys)) == {str} and "\n~" not in "\n".join(("", *keys)):
-        return keys
-    return [key if type(key) is str and key[:1] != "~" else name_of(key) for key in keys]
+    plain = plain_names(keys)
+    if plain is not None:
+        return plain
+    return {key if type(key) is str and key[:1] != "~" else name_of(key): key for key in keys}
 
 
 def key_of(name: str) -> Any:

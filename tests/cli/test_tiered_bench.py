@@ -137,6 +137,23 @@ def test_many_are_read_by_one_call(client, place):
         assert list(values.values() if isinstance(values, dict) else values) == [user(key) for key in KEYS]
 
 
+@clients_with("cluster")
+def test_many_are_read_from_a_cluster_by_one_call(client, place):
+    """As values by key, whichever node has them; and none that the nodes have not."""
+    keys = [f"user:{number:09d}" for number in range(50)]
+
+    def many(stand):
+        for key in keys:
+            stand.put(key, user(key))
+        assert stand.get(keys[7]) == user(keys[7])
+        found = stand.get_many(keys)
+        assert min(server.command("DBSIZE") for server in place.cluster.primaries()) > 5
+        place.empty()
+        return found
+
+    assert ran(client, many, client.cluster, place) == {key: user(key) for key in keys}
+
+
 @clients_with("through")
 def test_what_is_missing_is_loaded_and_then_kept(client, place):
     loads = []

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from hotset import MemoryTier, TieredCache
-from hotset.names import key_of, name_of, names_of
+from hotset._wire import values_by_key
+from hotset.names import key_of, name_of, named
 
 SCALARS = st.text() | st.integers() | st.binary()
 KEYS = st.recursive(SCALARS, lambda parts: st.lists(parts, max_size=4).map(tuple), max_leaves=8)
@@ -107,11 +108,10 @@ class Text(str):
 
 @given(st.lists(KEYS) | st.lists(st.text("~\n ab")) | st.lists(st.text("~\n ab").map(Text) | st.text("~\n ab")))
 def test_names_of_many_are_those_of_each(keys):
-    names = names_of(keys)
-    assert names == [name_of(key) for key in keys]
-    assert {*map(type, names)} <= {str}
-    assert names_of(iter(keys)) == names_of(tuple(keys)) == names
-    assert names is not keys
+    by_name = named(keys)
+    assert list(by_name.items()) == list({name_of(key): key for key in keys}.items())
+    assert {*map(type, by_name)} <= {str}
+    assert named(iter(keys)) == named(tuple(keys)) == by_name
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,23 @@ def test_names_of_many_are_those_of_each(keys):
     ids=repr,
 )
 def test_names_of_many_that_look_like_something_else(keys):
-    names = names_of(keys)
-    assert names == [name_of(key) for key in keys]
-    assert {*map(type, names)} <= {str}
-    assert [key_of(name) for name in names] == keys
+    by_name = named(keys)
+    assert list(by_name.items()) == list({name_of(key): key for key in keys}.items())
+    assert {*map(type, by_name)} <= {str}
+    assert [key_of(name) for name in by_name] == list(by_name.values())
+
+
+@given(st.lists(KEYS) | st.lists(st.text("~ab")))
+def test_values_by_key(keys):
+    by_name = named(keys)
+    before = list(by_name.items())
+    values = list(range(len(by_name)))
+    found = values_by_key(by_name, values)
+    assert list(found.items()) == list(dict(zip(by_name.values(), values, strict=True)).items())
+    assert list(by_name.items()) == before
+    for wrong in ([*values, 1], values[1:] if values else [1]):
+        with pytest.raises(ValueError, match="values"):
+            values_by_key(by_name, wrong)
 
 
 @pytest.mark.parametrize(
@@ -153,5 +166,5 @@ def test_what_is_no_key_among_many(key, others):
     culprit = key[-1] if type(key) is tuple else key
     for keys in ([key, *others], [*others, key], [*others, key, *others]):
         with pytest.raises(TypeError) as raised:
-            names_of(keys)
+            named(keys)
         assert repr(culprit) in str(raised.value)

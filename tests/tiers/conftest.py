@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from hotset.testing.clusters import ValkeyCluster
 from hotset.testing.proxy import ChaosProxy
 from hotset.testing.servers import REDIS, MissingServerError, ValkeyServer, valkey_binary
 
@@ -41,6 +42,20 @@ def five_servers(server_binary):
     """Servers for all tests of combined tiers; those that are down are started again by `Places`."""
     with contextlib.ExitStack() as stack:
         yield [stack.enter_context(ValkeyServer(binary=server_binary)) for _ in range(5)]
+
+
+@pytest.fixture(scope="session")
+def lasting_cluster(server_binary):
+    """One Cluster for all tests; who harms it makes it well again."""
+    with ValkeyCluster(binary=server_binary) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(lasting_cluster):
+    """Three primaries with a replica each, all well."""
+    lasting_cluster.wait_until_well()
+    return lasting_cluster
 
 
 @pytest.fixture

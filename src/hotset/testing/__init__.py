@@ -1,6 +1,7 @@
 """What tests of a cache need, and what a tier of your own must pass.
 
 ``hotset.testing.servers``        real Valkey or Redis servers that are killed, hung, or made to refuse
+``hotset.testing.clusters``       a real Cluster whose primaries fail and whose slots move
 ``hotset.testing.proxy``          a TCP proxy that delays, stalls, cuts and corrupts
 ``hotset.testing.tier_contract``  the promises of the Tier protocol as a pytest class to subclass
 

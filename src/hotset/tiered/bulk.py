@@ -8,8 +8,9 @@ import operator
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from hotset._wire import values_by_key
 from hotset.errors import CodecError, LoadTimeout, TierError
-from hotset.names import key_of, name_of, names_of
+from hotset.names import key_of, name_of, named
 from hotset.tiered.books import Kept, Lent, believed
 from hotset.tiered.effects import Ask, Load, LoadEach, Run, Spawn, Wait
 from hotset.tiered.flights import LEAD, Scopes
@@ -63,7 +64,7 @@ class Bulk(Loads):
                 return loader
 
         values: dict[Any, Any] = {}
-        left = dict(zip(names_of(keys), keys, strict=True))
+        left = named(keys)
         stale: dict[str, Entry] = {}
         now = time.monotonic()
         memory = self._memory()
@@ -96,7 +97,8 @@ class Bulk(Loads):
                 continue
             level.note(reading)
             if reading.opened is not None and doubts is None and not missed:
-                values.update(zip(left.values(), reading.opened.values, strict=True))
+                below = values_by_key(left, reading.opened.values)
+                values = {**values, **below} if values else below
                 if fences is not None:
                     self._remember_many(left, reading, asked, fences, options, loader_of, told=level.streams)
                 left = {}

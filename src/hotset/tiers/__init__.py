@@ -9,6 +9,7 @@ from hotset.tiers.contract import Entry, Found, Listener, LocalTier, Reading, Ti
 from hotset.tiers.memory import MemoryTier
 
 if TYPE_CHECKING:
+    from hotset.tiers.cluster import ClusterTier
     from hotset.tiers.disk import DiskTier
     from hotset.tiers.gutter import GutterTier
     from hotset.tiers.redis import RedisTier
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hotset.tiers.sharded import ShardedTier
 
 __all__ = [
+    "ClusterTier",
     "DiskTier",
     "Entry",
     "Found",
@@ -34,6 +36,7 @@ __all__ = [
 
 # Found when they are first asked for: they need extras that not everybody has, or parts of the tiered cache.
 _LATER: Final = {
+    "ClusterTier": "hotset.tiers.cluster",
     "DiskTier": "hotset.tiers.disk",
     "GutterTier": "hotset.tiers.gutter",
     "RedisTier": "hotset.tiers.redis",

@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Keys", "Kind"]
 
@@ -73,6 +73,10 @@ class Keys:
     def bell(self, tag: str) -> str:
         """Return what rings when a tag is invalidated."""
         return self._bell + tag
+
+    def together(self, names: Sequence[str]) -> list[Sequence[str]]:
+        """Return names in groups, of each of which one command may name all keys."""
+        return [names]
 
     def meaning(self, key: bytes) -> tuple[Kind, str]:
         """Return of what kind a key is, and its name or tag; "" for what is not announced, or not of this namespace."""

@@ -352,9 +352,10 @@ class Link:
         connection.settimeout(self._usual)
 
     def exchange(self, request: bytes, count: int, deadline: float) -> list[Any]:
-        """Send a request and return its replies, error replies among them.
+        """Send a request and return so many replies, error replies among them.
 
-        Raises TierTimeout at the deadline, Stale or TierUnavailable if the connection is lost.
+        What is sent with a count of 0 is to be followed by an empty request with the count of its replies. Raises
+        TierTimeout at the deadline, Stale or TierUnavailable if the connection is lost.
         """
         self.clean = False
         replies: list[Any] = []
@@ -362,7 +363,10 @@ class Link:
             # What is short is taken in at once by a connection on which nothing is outstanding.
             if deadline - monotonic() < self._ample or len(request) > _SENT_AT_ONCE:
                 self._hold(deadline)
-            self._send(request)
+            if request:
+                self._send(request)
+            if not count:
+                return replies  # what was sent is answered later
             while True:
                 size = self._receive(self._buffer)
                 if not size:

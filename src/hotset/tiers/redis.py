@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from hotset.tiers.contract import Entry, Fence, Listener
     from hotset.tiers.links import AsyncLink, Command
     from hotset.tiers.stream import StreamMode
+    from hotset.tiers.streams import ClusterStream
 
 __all__ = ["RedisTier"]
 
@@ -135,7 +136,7 @@ class RedisTier:
         weakref.finalize(self, self._pool.close)
         self._mode = stream
         self._own = OwnChanges()
-        self._stream: Stream | None = None
+        self._stream: Stream | ClusterStream | None = None
         self._listener: Listener | None = None
         self._keys: Keys | None = None
         self._closed = False
@@ -154,21 +155,27 @@ class RedisTier:
         if self._listener is not None and self._listener is not listener:
             raise TierError(f"{self!r} belongs to another cache already: give {namespace!r} a tier of its own")
         self._listener = listener
-        self._keys = keys = Keys(namespace)
+        self._keys = keys = self._keys_of(namespace)
         self._closed = self._pool.closed = False
         if self._mode is not None and self._stream is None:
-            self._stream = Stream(
-                self._connect.stream,
-                keys,
-                self._clock,
-                listener,
-                self._own,
-                mode=self._mode,
-                sender=self._sender,
-                heartbeat=self._heartbeat,
-                patience=self.timeout,
-            )
+            self._stream = self._stream_of(keys, listener, self._mode)
             self._stream.start()
+
+    def _keys_of(self, namespace: str) -> Keys:
+        return Keys(namespace)
+
+    def _stream_of(self, keys: Keys, listener: Listener, mode: StreamMode) -> Stream | ClusterStream:
+        return Stream(
+            self._connect.stream,
+            keys,
+            self._clock,
+            listener,
+            self._own,
+            mode=mode,
+            sender=self._sender,
+            heartbeat=self._heartbeat,
+            patience=self.timeout,
+        )
 
     def close(self) -> None:
         """Give up connections and the stream's thread, for which this waits up to a second."""
@@ -470,27 +477,28 @@ class RedisTier:
             ms = _milliseconds(entry.keep)
             until = () if ms == _FOR_EVER else ("PX", ms)
             commands.append(("SET", keys.entry(name), self._encoded(keys, name, entry, now), *until))
-        names = [name for name, _ in items]
-        # After the entries: a lease that is given between the two would outlive them.
-        commands.append(("UNLINK", *map(keys.lease, names), *self._marks(keys, names)))
-        self._publish(keys, names, commands)
+        for names in keys.together([name for name, _ in items]):
+            # After the entries: a lease that is given between the two would outlive them.
+            commands.append(("UNLINK", *map(keys.lease, names), *self._marks(keys, names)))
+            self._publish(keys, names, commands)
         yield from self._asked(commands)
 
     def _remove(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[None]:  # noqa: FBT001
         commands: list[Command] = []
         marks = [] if expire else self._marks(keys, names)
-        if expire:
-            for name in names:
-                version = new_version()
-                self._own.written.add(version)
-                places = keys.entry(name), keys.lease(name)
-                commands.append(_call(EXPIRE, places, _SIGNATURE, str(KIND_AT), ended(version)))
-        else:
-            for name in names:
-                self._own.removed.add(name)
-            commands += [("SET", mark, self._sender, "PX", str(MARK_MS)) for mark in marks]
-            commands.append(("UNLINK", *keys.entries(names), *map(keys.lease, names)))
-        self._publish(keys, names, commands)
+        commands += [("SET", mark, self._sender, "PX", str(MARK_MS)) for mark in marks]
+        for some in keys.together(names):
+            if expire:
+                for name in some:
+                    version = new_version()
+                    self._own.written.add(version)
+                    places = keys.entry(name), keys.lease(name)
+                    commands.append(_call(EXPIRE, places, _SIGNATURE, str(KIND_AT), ended(version)))
+            else:
+                for name in some:
+                    self._own.removed.add(name)
+                commands.append(("UNLINK", *keys.entries(some), *map(keys.lease, some)))
+            self._publish(keys, some, commands)
         # A server that is out of memory sets no marks, and removes all the same.
         yield from self._asked(commands, optional=range(len(marks)))
 

@@ -21,6 +21,7 @@ __all__ = [
     "FLOOR_FIELD",
     "INVALIDATE",
     "LEASE",
+    "RESUME",
     "SCRIPTS",
     "STATE",
     "TAG_FIELD",
@@ -125,6 +126,29 @@ for i = 3, #KEYS do
 end
 if ARGV[4] ~= '' then
     redis.call('PUBLISH', ARGV[4], ARGV[5] .. text(epoch))
+end
+return finish()
+"""
+)
+
+# KEYS: state, tags, owner. ARGV: the node that has the state by now, the latest epoch and the latest CLEAR that the
+# caller knows of, and the node that has handed the state over in full ('' if none has). What the node before it
+# acknowledged may else not have come here: the first who asks counts the epoch up beyond all that can have been, and
+# has all older entries with tags die; whoever knows of a later CLEAR says so. Returns the state.
+RESUME: Final = _script(
+    _STATE
+    + """
+local before = redis.call('GET', KEYS[3])
+if before ~= ARGV[1] then
+    redis.call('SET', KEYS[3], ARGV[1])
+end
+if (before ~= ARGV[1] and before ~= ARGV[4]) or epoch < tonumber(ARGV[2]) then
+    local time = redis.call('TIME')
+    epoch = math.max(epoch, tonumber(ARGV[2]), time[1] * 1000000 + time[2]) + 1
+    forget()
+end
+if cleared < tonumber(ARGV[3]) then
+    cleared, who = tonumber(ARGV[3]), '-'
 end
 return finish()
 """

@@ -43,7 +43,7 @@ from hotset.tiers.scripts import CHANGED, STATE, TAG_FIELD, State
 from hotset.wire import PREFIX_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from hotset.tiers.contract import Listener
     from hotset.tiers.keys import Keys
@@ -244,7 +244,7 @@ class Stream:
             self._ask(("CLIENT", "TRACKING", "ON", "BCAST", *prefixes), _expect)
         else:
             self._unsent.append(("SUBSCRIBE", self._keys.channel))  # answered by a push
-        self._ask(("ROLE",), self._take_role)
+        self._ask_role()
         known: list[State] = []
         self._ask_state(known.append)
         while not known and not self._ending.is_set():
@@ -306,7 +306,7 @@ class Stream:
             take_time(self._clock, now, reply)
             if self._mode == "pubsub":  # nobody tells that the state is lost
                 self._ask_state(self._take_new_state)
-            self._ask(("ROLE",), self._take_role)
+            self._ask_role()
             self._ask(("TIME",), second)
 
         def second(reply: Any) -> None:
@@ -315,6 +315,10 @@ class Stream:
             self._questions.append(_Question(now, None))
 
         self._ask(("TIME",), first)
+
+    def _ask_role(self) -> None:
+        """Ask what a report takes for granted."""
+        self._ask(("ROLE",), self._take_role)
 
     def _take_role(self, reply: Any) -> None:
         """See to it that the server is no replica suddenly, which would know of changes only later."""
@@ -339,7 +343,7 @@ class Stream:
         kind = bytes(push[0])
         if kind == b"invalidate":
             if push[1] is None:  # FLUSHALL, FLUSHDB
-                self._ask_state(self._take_new_state)
+                self._take_flush()
                 return
             for key in push[1]:
                 what, name = self._keys.meaning(key)
@@ -354,6 +358,10 @@ class Stream:
                     self._ask_state(self._take_new_state)
         elif kind == b"message":
             self._take_message(bytes(push[2]), names)
+
+    def _take_flush(self) -> None:
+        """Learn that everything has gone."""
+        self._ask_state(self._take_new_state)
 
     def _take_message(self, message: bytes, names: list[str]) -> None:
         """Take what another process has published."""
@@ -383,18 +391,19 @@ class Stream:
             (others if listener.own_version(name) is None else own).append(name)
         if others:
             listener.changed(others)
-        for start in range(0, len(own), _ASKED_AT_ONCE):
-            some = own[start : start + _ASKED_AT_ONCE]
-            # Who may have removed a name itself must know if it was somebody else.
-            removed = self._own.removed.among(some)
-            if removed:
-                some = [name for name in some if name not in removed] + list(removed)
-            places = [*self._keys.entries(some), *map(self._keys.removal, removed)]
-            question = ("EVAL", CHANGED.source, str(len(places)), *places, str(len(removed)))
-            self._ask(question, partial(self._take_own, some, len(some) - len(removed)))
-            self._asked_of_own = True
+        for group in self._keys.together(own) if own else ():
+            for start in range(0, len(group), _ASKED_AT_ONCE):
+                some = list(group[start : start + _ASKED_AT_ONCE])
+                # Who may have removed a name itself must know if it was somebody else.
+                removed = self._own.removed.among(some)
+                if removed:
+                    some = [name for name in some if name not in removed] + list(removed)
+                places = [*self._keys.entries(some), *map(self._keys.removal, removed)]
+                question = ("EVAL", CHANGED.source, str(len(places)), *places, str(len(removed)))
+                self._ask(question, partial(self._take_own, some, len(some) - len(removed)))
+                self._asked_of_own = True
 
-    def _take_own(self, names: list[str], unmarked: int, reply: Any) -> None:
+    def _take_own(self, names: Sequence[str], unmarked: int, reply: Any) -> None:
         """Learn whether what there is, or is not, of names is this process's doing.
 
         Of the first ones it was not asked who has removed them.

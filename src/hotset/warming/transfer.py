@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hotset.errors import TierError
-from hotset.names import names_of
+from hotset.names import named
 from hotset.tiered.effects import Ask
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def transfer(
     those of others. Raises TypeError for what is no key.
     """
     memory = logic._memory()
-    left = dict(zip(names_of(keys), keys, strict=True))
+    left = named(keys)
     fences: Fences | None = None
     there = 0
     if memory is not None:

@@ -114,13 +114,15 @@ def shared_laps(client: Client, place: Place, sizes: Sizes, rng: np.random.Gener
             driver.call(stand.close)
 
 
-def many_laps(client: Client, place: Place, sizes: Sizes, rng: np.random.Generator) -> Iterator[Lap]:
-    """Read keys that are at the server in batches, each key once."""
+def many_laps(
+    client: Client, place: Place, sizes: Sizes, rng: np.random.Generator, *, setup: str = "shared"
+) -> Iterator[Lap]:
+    """Read keys that are at the server, or by another set-up at the Cluster, in batches, each key once."""
     place.empty()
     lap = 10 * sizes.batch if sizes.reads < 10 * sizes.batch else sizes.reads // sizes.batch * sizes.batch
     keys = user_keys(rng, (sizes.laps + 1) * lap)
     with _Driver(client) as driver:
-        stand = driver.make(client.shared, place)
+        stand = driver.make(getattr(client, setup), place)
         try:
             driver.fill(stand, keys)
             batches = [keys[start : start + sizes.batch] for start in range(0, len(keys), sizes.batch)]

@@ -6,7 +6,7 @@ Values are small (a dict of five fields), keys are str. Where a row is about the
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hotset.bench import timing
@@ -179,6 +179,22 @@ def get_many_unix(lineup: Lineup, place: Place, sizes: Sizes) -> Question:
     return _get_many(lineup, place.by_socket(), sizes, "unix")
 
 
+def get_many_cluster(lineup: Lineup, place: Place, sizes: Sizes) -> Question:
+    """<= 1.3 x an MGET to each of three primaries, and decode, by redis-py's connections with hiredis."""
+    many = replace(sizes, batch=10 * sizes.batch)
+    base = "three MGETs by hand"
+    return Question(
+        Row(
+            "get-many-cluster",
+            f"get_many of {many.batch:,}, all at three primaries of a Cluster, per key",
+            base,
+            _entrants(lineup.having("cluster"), many_laps, place, many, setup="cluster"),
+            [Bar("hotset", (base,), 1.3)],
+            "ns/key",
+        )
+    )
+
+
 def _concurrent(lineup: Lineup, place: Place, sizes: Sizes, wire: str) -> Question:
     clients = [one for one in lineup.having("shared", sockets=place.unix) if one.asynchronous]
     return Question(
@@ -234,6 +250,7 @@ ROWS: dict[str, Callable[[Lineup, Place, Sizes], Question]] = {
     "l2-hit-unix": l2_hit_unix,
     "get-many-tcp": get_many_tcp,
     "get-many-unix": get_many_unix,
+    "get-many-cluster": get_many_cluster,
     "concurrent-tcp": concurrent_tcp,
     "concurrent-unix": concurrent_unix,
     "miss-tcp": miss_tcp,

@@ -60,6 +60,10 @@ class Client:
         """Return a cache in which every read goes to the server."""
         raise NotImplementedError
 
+    def cluster(self, place: Place) -> Stand:
+        """Return a cache in which every read goes to the nodes of a Cluster."""
+        raise NotImplementedError
+
     def through(self, place: Place, load: Callable[[str], Any]) -> Stand:
         """Return a cache that loads what it has not, with the protection against stampedes that it offers.
 

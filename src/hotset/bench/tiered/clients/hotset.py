@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import hotset
 from hotset.bench.tiered.clients._contract import Client, Stand
 from hotset.tiered import TieredCache
-from hotset.tiers import MemoryTier, RedisTier
+from hotset.tiers import ClusterTier, MemoryTier, RedisTier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,10 +146,21 @@ class Below(Tiered):
         return Stand(reader.get, writer.put, reader.get_many, close)
 
 
+class Clustered(Tiered):
+    """One level, which is a Cluster."""
+
+    setups = ("cluster",)
+
+    def cluster(self, place: Place) -> Stand:
+        """See Client."""
+        return self._stand(TieredCache(_NAME, [ClusterTier(place.cluster.url)], ttl="5m"))
+
+
 CLIENTS: list[Client] = [
     *(Engine(policy) for policy in POLICIES),
     *(Tiered(policy) for policy in POLICIES),
     Tiered(asynchronous=True),
     Below(),
     Below(asynchronous=True),
+    Clustered(),
 ]

@@ -1,0 +1,163 @@
+"""Names of a Cluster's namespace sorted by part, as the MGETs that ask for them; and what was found put back in order.
+
+hotset.tiers.parts has the reasons. A name is in part CRC-32(name in UTF-8) modulo the number of parts, which are 256 at
+most. All is O(bytes).
+"""
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_Concat
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy, memset
+
+from envelope cimport hotset_crc32
+from python cimport PyErr_Clear, PyUnicode_AsUTF8AndSize
+
+cdef enum:
+    MOST_PARTS = 256
+    FRAME = 5              # of a word in RESP, beside its digits: $, CR LF, CR LF
+
+
+cdef struct Text:          # borrowed
+    const char* bytes
+    Py_ssize_t size
+
+
+cdef inline int text_of(str given, Text* text, list kept) except -1:
+    """The UTF-8 of a str, for as long as that and what is kept are there."""
+    text.bytes = PyUnicode_AsUTF8AndSize(<PyObject*>given, &text.size)
+    if text.bytes == NULL:                              # lone surrogates
+        PyErr_Clear()
+        encoded = given.encode("utf-8", "surrogatepass")
+        kept.append(encoded)
+        text.bytes, text.size = PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)
+    return 0
+
+
+cdef inline uint32_t part_with(const Text* name, uint32_t parts) noexcept nogil:
+    """The part of a name."""
+    return hotset_crc32(0, <const unsigned char*>name.bytes, name.size) % parts
+
+
+cdef inline int digits_of(Py_ssize_t number) noexcept nogil:
+    """How many decimal digits a number has."""
+    cdef int digits = 1
+    while number >= 10:
+        number //= 10
+        digits += 1
+    return digits
+
+
+cdef inline char* put_number(char* to, char kind, Py_ssize_t number) noexcept nogil:
+    """Write a length as RESP has it: what kind, digits, line end. Where the next goes."""
+    cdef int digits = digits_of(number)
+    cdef int i
+    to[0] = kind
+    for i in range(digits):
+        to[digits - i] = <char>(48 + number % 10)
+        number //= 10
+    to[digits + 1] = 13
+    to[digits + 2] = 10
+    return to + digits + 3
+
+
+cdef inline char* put_bytes(char* to, const char* bytes, Py_ssize_t size) noexcept nogil:
+    """Write bytes. Where the next go."""
+    memcpy(to, bytes, size)
+    return to + size
+
+
+cdef inline uint32_t part_in(str name, uint32_t parts) except? 0xFFFFFFFF:
+    """See part_of."""
+    cdef Text text
+    cdef list kept = []
+    if not parts:
+        raise ValueError("one part at least is wanted")
+    text_of(name, &text, kept)
+    return part_with(&text, parts)
+
+
+cdef inline tuple spread_over(object names, tuple prefixes):
+    """See spread_names."""
+    cdef Py_ssize_t parts = len(prefixes), n = len(names), i = 0
+    cdef Text fronts[MOST_PARTS]
+    cdef Py_ssize_t counts[MOST_PARTS]
+    cdef Py_ssize_t sizes[MOST_PARTS]
+    cdef char* ends[MOST_PARTS]
+    cdef list kept = []
+    cdef list places = []
+    cdef dict requests = {}
+    cdef bytes order = PyBytes_FromStringAndSize(NULL, n)
+    cdef bytes request
+    cdef unsigned char* which = <unsigned char*>PyBytes_AS_STRING(order)
+    cdef unsigned char part
+    cdef Py_ssize_t size
+    cdef char* to
+    cdef Text* texts
+    if not 0 < parts <= MOST_PARTS:
+        raise ValueError(f"from 1 to {MOST_PARTS} prefixes are wanted, got {parts}")
+    for i in range(parts):
+        text_of(prefixes[i], &fronts[i], kept)
+    memset(counts, 0, sizeof(counts))
+    memset(sizes, 0, sizeof(sizes))
+    texts = <Text*>PyMem_Malloc((n + 1) * sizeof(Text))
+    if texts == NULL:
+        raise MemoryError()
+    try:
+        i = 0
+        for name in names:
+            if i >= n:
+                raise RuntimeError("names were added meanwhile")
+            text_of(name, &texts[i], kept)
+            part = <unsigned char>part_with(&texts[i], <uint32_t>parts)
+            # A list may lose the name while others run; its place does not.
+            place = PyUnicode_Concat(prefixes[part], name)
+            kept.append(name)
+            places.append(place)
+            which[i] = part
+            size = fronts[part].size + texts[i].size
+            sizes[part] += size + digits_of(size) + FRAME
+            counts[part] += 1
+            i += 1
+        if i != n:
+            raise RuntimeError("names were removed meanwhile")
+        for i in range(parts):
+            if counts[i]:
+                # *COUNT CR LF, $4 CR LF, MGET CR LF
+                request = PyBytes_FromStringAndSize(NULL, digits_of(counts[i] + 1) + 3 + 10 + sizes[i])
+                to = put_number(PyBytes_AS_STRING(request), 42, counts[i] + 1)
+                ends[i] = put_bytes(to, b"$4\r\nMGET\r\n", 10)
+                requests[i] = request
+        for i in range(n):
+            part = which[i]
+            to = put_number(ends[part], 36, fronts[part].size + texts[i].size)
+            to = put_bytes(to, fronts[part].bytes, fronts[part].size)
+            to = put_bytes(to, texts[i].bytes, texts[i].size)
+            ends[part] = put_bytes(to, b"\r\n", 2)
+    finally:
+        PyMem_Free(texts)
+    return places, order, requests
+
+
+cdef inline list gather_from(bytes order, list groups):
+    """See gather_values."""
+    cdef Py_ssize_t taken[MOST_PARTS]
+    cdef Py_ssize_t i, at
+    cdef const unsigned char* which = <const unsigned char*>PyBytes_AS_STRING(order)
+    cdef list values = []
+    cdef list group
+    memset(taken, 0, sizeof(taken))
+    for i in range(PyBytes_GET_SIZE(order)):
+        if which[i] >= PyList_GET_SIZE(groups):
+            raise IndexError(f"there is no part {which[i]}")
+        group = groups[which[i]]
+        if group is None:
+            values.append(None)
+            continue
+        at = taken[which[i]]
+        if at >= PyList_GET_SIZE(group):
+            raise IndexError(f"part {which[i]} has {at} values only")
+        taken[which[i]] = at + 1
+        values.append(<object>PyList_GET_ITEM(group, at))
+    return values
