@@ -532,7 +532,11 @@ class TestCodecs:
         with pytest.raises(KeyboardInterrupt):
             Wire(Odd(KeyboardInterrupt())).decode(NAME, data, NOW)
 
-    @pytest.mark.parametrize("value", [object(), 2**64, {(1, 2): object()}, "\ud800", {"a": 1j}], ids=repr)
+    @pytest.mark.parametrize(
+        "value",
+        [object(), 2**64, {(1, 2): object()}, "\ud800", {"a": 1j}],
+        ids=["object", "2**64", "tuple to object", "surrogate", "complex"],
+    )
     def test_values_that_cannot_be_encoded(self, value):
         with pytest.raises(CodecError, match=f"{NAME}.*cannot encode this {type(value).__name__}"):
             Wire().encode(NAME, Entry(value, VERSION), NOW)

@@ -373,7 +373,9 @@ class TestDamage:
         assert opened > 1000
 
     @pytest.mark.parametrize(
-        "thing", [bytearray(b"x"), memoryview(b"x"), "text", 7, [], ValueError("an error reply"), True], ids=repr
+        "thing",
+        [bytearray(b"x"), memoryview(b"x"), "text", 7, [], ValueError("an error reply"), True],
+        ids=lambda thing: type(thing).__name__,
     )
     def test_what_is_no_bytes_is_left_as_it_is(self, thing):
         seen = []
