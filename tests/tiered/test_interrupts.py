@@ -12,7 +12,8 @@ from tiered.drivers import shared_server  # noqa: F401 - a fixture
 
 from hotset.tiered.budget import Budget
 from hotset.tiered.flights import LEAD, Flights
-from hotset.tiers.links import Link, Pool
+from hotset.tiers.links import Link
+from hotset.tiers.pool import Pool
 
 # Each piece of work is interrupted after a random moment, as by a Ctrl-C.
 STORM = """

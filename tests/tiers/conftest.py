@@ -1,5 +1,6 @@
 """Real servers and the proxy in front of them, each ended with its test."""
 
+import asyncio
 import contextlib
 import os
 import sys
@@ -111,3 +112,13 @@ def eventually():
         return value
 
     return wait
+
+
+@pytest.fixture
+def runner(request):
+    """The plain face, but where a test is marked for both: the contract suite runs the flows by both."""
+    if getattr(request, "param", "sync") == "sync":
+        yield None
+    else:
+        with asyncio.Runner() as runner:
+            yield runner

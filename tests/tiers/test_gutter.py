@@ -1,6 +1,5 @@
 """A spare in place of a server that is down: the contract with and without it, and what is not stale on either way."""
 
-import asyncio
 import contextlib
 import functools
 import os
@@ -51,16 +50,6 @@ class TestSpared(TierContract):
 @pytest.fixture
 def places(five_servers, make_proxy):
     return Places(five_servers, make_proxy, ["main", "spare"])
-
-
-@pytest.fixture
-def runner(request):
-    """The plain face, but where a test is marked BOTH_FACES: the contract suite runs the flows by both."""
-    if getattr(request, "param", "sync") == "sync":
-        yield None
-    else:
-        with asyncio.Runner() as runner:
-            yield runner
 
 
 @pytest.fixture

@@ -39,16 +39,6 @@ def database(tmp_path):
 
 
 @pytest.fixture
-def runner(request):
-    """The plain face, but where a test is marked BOTH_FACES."""
-    if getattr(request, "param", "sync") == "sync":
-        yield None
-    else:
-        with asyncio.Runner() as runner:
-            yield runner
-
-
-@pytest.fixture
 def drive(runner):
     """Open tiers by one of their faces."""
     with contextlib.ExitStack() as stack:

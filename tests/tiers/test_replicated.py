@@ -55,16 +55,6 @@ def places(five_servers, make_proxy):
 
 
 @pytest.fixture
-def runner(request):
-    """The plain face, but where a test is marked BOTH_FACES: the contract suite runs the flows by both."""
-    if getattr(request, "param", "sync") == "sync":
-        yield None
-    else:
-        with asyncio.Runner() as runner:
-            yield runner
-
-
-@pytest.fixture
 def drive(runner):
     """Open tiers over zones, by one of their faces."""
     with contextlib.ExitStack() as stack:

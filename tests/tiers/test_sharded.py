@@ -1,6 +1,5 @@
 """Names spread over real servers: the contract, the continuum of libketama, and nodes that are lost and come back."""
 
-import asyncio
 import builtins
 import contextlib
 import hashlib
@@ -39,16 +38,6 @@ class TestContract(TierContract):
 @pytest.fixture
 def places(five_servers, make_proxy):
     return Places(five_servers, make_proxy, NODES)
-
-
-@pytest.fixture
-def runner(request):
-    """The plain face, but where a test is marked BOTH_FACES: the contract suite runs the flows by both."""
-    if getattr(request, "param", "sync") == "sync":
-        yield None
-    else:
-        with asyncio.Runner() as runner:
-            yield runner
 
 
 @pytest.fixture

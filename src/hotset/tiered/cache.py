@@ -288,7 +288,7 @@ class TieredCache(Generic[K, V]):
     def touch(self, key: K, ttl: Duration | None = None) -> bool:
         """Give an entry a new time to live; whether any level had it."""
         options = self._options({} if ttl is None else {"ttl": ttl})
-        return cast("bool", self._shell.drive(self._logic.touch(key, options)))
+        return self._shell.drive(self._logic.touch(key, options))
 
     async def atouch(self, key: K, ttl: Duration | None = None) -> bool:
         """See touch."""
@@ -420,7 +420,7 @@ class TieredCache(Generic[K, V]):
 
     def explain(self, key: K) -> Explanation:
         """Tell where a key stands in each level: age, life left, who wrote it, why it is not there."""
-        return cast("Explanation", self._shell.drive(self._logic.explain(key)))
+        return self._shell.drive(self._logic.explain(key))
 
     async def aexplain(self, key: K) -> Explanation:
         """See explain."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotset.errors import CodecError, LoadError
 from hotset.forks import tell_child
+from hotset.tiered.driving import adrive, drive
 from hotset.tiers.contract import Reading
 
 if TYPE_CHECKING:
@@ -52,37 +53,8 @@ class Shell:
         self.closed = False
         tell_child(self)
 
-    def drive(self, flow: Flow) -> Any:
-        """Drive a flow to its end in this thread, and return what it returns."""
-        try:
-            effect = flow.send(None)
-            while True:
-                try:
-                    result = effect.block(self)
-                except BaseException as error:  # noqa: BLE001 - the flow decides
-                    effect = flow.throw(error)
-                else:
-                    effect = flow.send(result)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            flow.close()
-
-    async def adrive(self, flow: Flow) -> Any:
-        """Drive a flow to its end on the running loop, and return what it returns."""
-        try:
-            effect = flow.send(None)
-            while True:
-                try:
-                    result = await effect.wait(self)
-                except BaseException as error:  # noqa: BLE001 - the flow decides
-                    effect = flow.throw(error)
-                else:
-                    effect = flow.send(result)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            flow.close()
+    drive = drive
+    adrive = adrive
 
     def spawn(self, flow: Flow, ended: Callable[[], object]) -> None:
         """Drive a flow in a thread; `ended` is called in any case, also if it never begins."""

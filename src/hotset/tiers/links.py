@@ -1,11 +1,11 @@
-"""Connections to a Valkey or Redis server: where it is, how one is greeted, pooled and talked over within a deadline.
+"""Connections to a Valkey or Redis server: where it is, how one is greeted and talked over within a deadline.
 
 redis-py says where the server is (URLs, TLS, credentials, Sentinel) and hiredis reads its replies. The talking between
 is done here, because it must end at a deadline whatever the other side does, and for speed: a round trip takes about
 half of what it takes through a redis-py client.
 
-Threads take a `Link` of a `Pool` each. For asyncio there is one `AsyncLink` an event loop, over which all tasks talk at
-once: replies come in the order of the requests.
+Threads take a `Link` of a `Pool` (see pool) each. For asyncio there is one `AsyncLink` an event loop, over which all
+tasks talk at once: replies come in the order of the requests.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ import select
 import socket
 import struct
 import sys
-import threading
 import time
 import urllib.parse
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
     from hotset.tiers.servertime import ServerTime
 
-__all__ = ["AsyncLink", "AsyncLinks", "Command", "Demoted", "Endpoint", "Link", "Pool", "packed", "raise_refusal"]
+__all__ = ["AsyncLink", "AsyncLinks", "Command", "Demoted", "Endpoint", "Link", "packed", "raise_refusal"]
 
 # No numbers: to make text of one, hiredis asks Python, and does not survive it if a signal raises something then.
 Command: TypeAlias = "tuple[str | bytes, ...]"
@@ -54,7 +53,6 @@ Command: TypeAlias = "tuple[str | bytes, ...]"
 _MORE: Final = object()  # what the parser gives when the reply has not come in full
 _RECEIVED_AT_ONCE: Final = 1 << 16
 _SENT_AT_ONCE: Final = 1 << 13  # bytes; less than any system's buffer of a socket
-_LATELY: Final = 0.005  # seconds; a look whether a link is closed costs a twentieth of a round trip
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
 # A reply that begins so says that the server is there and does not serve; other errors say that it does not serve this.
@@ -449,115 +447,6 @@ class Link:
         """Give it up. In a forked child this does not touch the parent's connection."""
         self.clean = False
         self._socket.close()
-
-
-class _Place:
-    """Room for one link of a pool: taken as long as anybody holds on to it, however that ends."""
-
-    __slots__ = ("__weakref__",)
-
-
-class Pool:
-    """Up to `size` links, the one that was used last first. All operations are O(1)."""
-
-    def __init__(self, connect: Callable[[float], Link], size: int) -> None:
-        self._connect = connect
-        self._size = size
-        self._idle: list[Link] = []
-        self.closed = False
-        self.after_fork()
-
-    def after_fork(self) -> None:
-        """Forget what belongs to the parent, in a child that has one thread yet."""
-        for link in self._idle:
-            link.close()
-        self._idle.clear()
-        # Guards places and waiting; links are made outside. A link goes to and from `_idle` without it. Entered itself,
-        # as an interrupt may leave a condition locked that is being entered.
-        self._lock = threading.Lock()
-        self._freed = threading.Condition(self._lock)
-        self._places: WeakSet[_Place] = WeakSet()
-        self._waiting = 0
-
-    def take(self, deadline: float, now: float | None = None) -> Link:
-        """Return a link for one thread; if it is told what time it is, one that is not known to be closed.
-
-        Raises TierTimeout, TierUnavailable.
-        """
-        while True:
-            try:
-                link = self._idle.pop()
-            except IndexError:
-                link = self._made(deadline)
-            if now is None or not link.used or now - link.used < _LATELY or not link.readable():
-                return link
-            self.drop(link)
-
-    def give(self, link: Link, used: float) -> None:
-        """Take a link back that was used at a moment; one with a reply outstanding is of no use any more."""
-        if self.closed or not link.clean:
-            self.drop(link)
-            return
-        link.used = used
-        self._idle.append(link)
-        # Who waits has said so before looking at what is idle.
-        if self._waiting:
-            self._tell()
-
-    def drop(self, link: Link) -> None:
-        """Close a link that was taken. Does nothing the second time."""
-        link.close()
-        link.place = None
-        self._tell()
-
-    def _tell(self) -> None:
-        """Have who waits look again."""
-        with self._lock:
-            self._freed.notify()
-
-    def another(self, link: Link, deadline: float) -> Link:
-        """Close a link that the server has closed, and those that were idle with it; return another one, as `take`."""
-        self.drop(link)
-        self.clear()
-        return self.take(deadline, math.inf)
-
-    def close(self) -> None:
-        """Close what is idle, and what is in use when it is given back."""
-        self.closed = True
-        self.clear()
-
-    def clear(self) -> None:
-        """Close what is idle."""
-        with contextlib.suppress(IndexError):
-            while True:
-                self.drop(self._idle.pop())
-
-    def _made(self, deadline: float) -> Link:
-        """Make a link, or wait for one."""
-        with self._lock:
-            self._waiting += 1
-            try:
-                while True:
-                    try:
-                        return self._idle.pop()
-                    except IndexError:
-                        pass
-                    if len(self._places) < self._size:
-                        place = _Place()
-                        self._places.add(place)
-                        break
-                    if not self._freed.wait(deadline - time.monotonic()):
-                        raise TierTimeout(f"all {self._size} connections are in use")
-            finally:
-                self._waiting -= 1
-        try:
-            link = self._connect(deadline)
-        except BaseException:
-            del place
-            self._tell()
-            raise
-        link.place = place
-        return link
 
 
 class AsyncLink(asyncio.Protocol):

@@ -35,13 +35,13 @@ from hotset.tiers.links import (
     Demoted,
     Endpoint,
     Link,
-    Pool,
     Stale,
     check_seconds,
     packed,
     raise_refusal,
     take_time,
 )
+from hotset.tiers.pool import Pool
 from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, LEASE, SCRIPTS, STATE, TAG_FIELD, Script, State
 from hotset.tiers.servertime import ServerTime
 from hotset.tiers.stream import BELL_MS, MARK_MS, OwnChanges, Stream, names_message, tags_message
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from hotset.codecs.contract import Codec
     from hotset.tiers.contract import Entry, Fence, Listener
     from hotset.tiers.links import AsyncLink, Command
+    from hotset.tiers.listening import Listening
     from hotset.tiers.stream import StreamMode
-    from hotset.tiers.streams import ClusterStream
 
 __all__ = ["RedisTier"]
 
@@ -136,7 +136,7 @@ class RedisTier:
         weakref.finalize(self, self._pool.close)
         self._mode = stream
         self._own = OwnChanges()
-        self._stream: Stream | ClusterStream | None = None
+        self._stream: Listening | None = None
         self._listener: Listener | None = None
         self._keys: Keys | None = None
         self._closed = False
@@ -164,7 +164,7 @@ class RedisTier:
     def _keys_of(self, namespace: str) -> Keys:
         return Keys(namespace)
 
-    def _stream_of(self, keys: Keys, listener: Listener, mode: StreamMode) -> Stream | ClusterStream:
+    def _stream_of(self, keys: Keys, listener: Listener, mode: StreamMode) -> Listening:
         return Stream(
             self._connect.stream,
             keys,

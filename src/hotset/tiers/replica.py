@@ -45,6 +45,7 @@ from hotset.forks import tell_child
 from hotset.names import key_of
 from hotset.tiered.breaker import Breaker
 from hotset.tiered.budget import Budget
+from hotset.tiered.driving import adrive, drive
 from hotset.tiered.shell import Shell
 from hotset.tiered.values import ABSENT, Loaded
 from hotset.tiers.contract import CLEAR, Entry, Found, Reading, Tier
@@ -356,31 +357,11 @@ class ReplicaTier:
 
     def _run(self, flow: _Flow[_T]) -> _T:
         self._check_open()
-        try:
-            effect = next(flow)
-            while True:
-                try:
-                    result = effect.block(self)
-                except BaseException as error:  # noqa: BLE001 - the flow decides
-                    effect = flow.throw(error)
-                else:
-                    effect = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+        return drive(self, flow)
 
     async def _arun(self, flow: _Flow[_T]) -> _T:
         self._check_open()
-        try:
-            effect = next(flow)
-            while True:
-                try:
-                    result = await effect.wait(self)
-                except BaseException as error:  # noqa: BLE001 - the flow decides
-                    effect = flow.throw(error)
-                else:
-                    effect = flow.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+        return await adrive(self, flow)
 
     def _check_open(self) -> None:
         if self._listener is None:

@@ -27,9 +27,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-import threading
 import time
-import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
@@ -39,6 +37,7 @@ import hiredis
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.contract import CLEAR
 from hotset.tiers.links import packed, take_time
+from hotset.tiers.listening import Listening
 from hotset.tiers.scripts import CHANGED, STATE, TAG_FIELD, State
 from hotset.wire import PREFIX_BYTES
 
@@ -126,11 +125,13 @@ class _Question(NamedTuple):
     answer: Callable[[Any], None] | None
 
 
-class Stream:
+class Stream(Listening):
     """Tells a listener what others change.
 
     `connect` makes the connection; own changes are known by their versions, and invalidations by who the `sender` is.
     """
+
+    _NAME = "hotset-stream"
 
     def __init__(
         self,
@@ -145,25 +146,15 @@ class Stream:
         heartbeat: float,
         patience: float,
     ) -> None:
+        super().__init__(listener, sender)
         self._connect = connect
         self._keys = keys
         self._clock = clock
         self._own = own
         self._mode = mode
-        self._sender = sender
         self._heartbeat = heartbeat
         self._patience = 2 * max(heartbeat, patience)
-        # A cache that is dropped without being closed must not be kept alive by its thread.
-        try:
-            self._listener: Callable[[], Listener | None] = weakref.ref(listener)
-        except TypeError:
-            self._listener = lambda: listener
-        # Guards _thread; nothing that waits is done under it.
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._ending = threading.Event()
         self._link: Link | None = None
-        self.running = False
         self._forget()
 
     def _forget(self) -> None:
@@ -177,36 +168,17 @@ class Stream:
         self._next_beat = 0.0
         self._asked_of_own = False
 
-    def start(self) -> None:
-        """Have a thread listen, if none does."""
-        with self._lock:
-            if self.running or self._ending.is_set():
-                return
-            self.running = True
-            self._thread = threading.Thread(target=self._run, name="hotset-stream", daemon=True)
-            self._thread.start()
-
-    def stop(self, wait: float = 1.0) -> None:
-        """End the thread, waiting for it for so many seconds at most."""
-        self._ending.set()
+    def _wake(self) -> None:
         link = self._link
         if link is not None:
             link.interrupt()
-        with self._lock:
-            thread = self._thread
-        if wait and thread is not None and thread is not threading.current_thread():
-            thread.join(wait)
 
     def after_fork(self, sender: str) -> None:
-        """Have no thread, in a child that signs by itself; `start` makes one."""
-        self._sender = sender
-        self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self._thread = None
+        """See Listening."""
+        super().after_fork(sender)
         if self._link is not None:
             self._link.close()
             self._link = None
-        self.running = False
         self._forget()
 
     # The thread

@@ -20,11 +20,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from hotset.errors import TierError, TierUnavailable
 from hotset.tiers.contract import CLEAR
+from hotset.tiers.listening import Listening
 from hotset.tiers.scripts import State
 from hotset.tiers.servertime import ServerTime
 from hotset.tiers.stream import Stream
@@ -47,8 +47,10 @@ _NOTHING: Final = State(0, 0, 0, "-")
 _log: Final = logging.getLogger(__name__)
 
 
-class ClusterStream:
+class ClusterStream(Listening):
     """Tells a listener what others change, at whichever node."""
+
+    _NAME = "hotset-streams"
 
     def __init__(
         self,
@@ -64,57 +66,29 @@ class ClusterStream:
         heartbeat: float,
         patience: float,
     ) -> None:
+        super().__init__(listener, sender)
         self._nodes = nodes
         self._keys = keys
         self._clock = clock
         self._own = own
         self._done = done
         self._mode = mode
-        self._sender = sender
         self._heartbeat = heartbeat
         self._patience = patience
-        try:
-            self._listener: Callable[[], Listener | None] = weakref.ref(listener)
-        except TypeError:
-            self._listener = lambda: listener
-        # Guards _thread; nothing that waits is done under it.
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._ending = threading.Event()
-        self.running = False
         self._group: _Group | None = None
 
-    def start(self) -> None:
-        """Have threads listen, if none do."""
-        with self._lock:
-            if self.running or self._ending.is_set():
-                return
-            self.running = True
-            self._thread = threading.Thread(target=self._run, name="hotset-streams", daemon=True)
-            self._thread.start()
-
-    def stop(self, wait: float = 1.0) -> None:
-        """End all threads, waiting for them for so many seconds at most."""
-        self._ending.set()
+    def _wake(self) -> None:
         group = self._group
         if group is not None:
             group.changed.set()
-        with self._lock:
-            thread = self._thread
-        if wait and thread is not None and thread is not threading.current_thread():
-            thread.join(wait)
 
     def after_fork(self, sender: str) -> None:
-        """Have no threads, in a child that signs by itself; `start` makes them."""
-        self._sender = sender
-        self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self._thread = None
+        """See Listening."""
+        super().after_fork(sender)
         group, self._group = self._group, None
         if group is not None:
             for stream in group.streams:
                 stream.after_fork(sender)
-        self.running = False
 
     # The thread
 

@@ -80,7 +80,7 @@ class Warmup:
         Returns how many can be served now. Raises WarmingStopped if the run is stopped; TypeError for what is no key;
         and what the loader raises, if it fails several times in a row.
         """
-        return cast("int", self.cache._shell.drive(self.loading(keys)))
+        return self.cache._shell.drive(self.loading(keys))
 
     async def aload(self, keys: Iterable[Any]) -> int:
         """See load."""

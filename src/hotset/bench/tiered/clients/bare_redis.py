@@ -155,8 +155,8 @@ class BareRoundTrips(Client):
                 raise CodecError(f"the fill of {name!r} was refused")
             return value
 
-        def put(key: str, value: Any) -> None:
-            raise NotImplementedError
+        def put(key: str, _value: Any) -> None:
+            ask(("SET", keys.entry(key), data, "PX", 300_000))
 
         def close() -> None:
             listener.kill()
