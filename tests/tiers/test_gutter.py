@@ -3,11 +3,10 @@
 import contextlib
 import functools
 import os
-import threading
 import time
 
 import pytest
-from tiers.zones import Places, cut, looking_into, restored, values_at
+from tiers.zones import Places, cut, looking_into, restored, under_load, values_at
 
 from hotset.errors import TierError
 from hotset.testing.driver import entry, opened
@@ -265,8 +264,6 @@ def test_in_and_out_under_load_serves_nothing_stale(places, eventually):
     """Two caches; one is cut off from the main tier, which comes back with what it had; then that is killed."""
     ways = [{}, {}]
     written = dict.fromkeys(range(20), 0)
-    failures, errors = [], []
-    ending = threading.Event()
     options = {"settle": 1.0, "ttl": 5, "breaker": lambda: Breaker(consecutive=2, open_for=60)}
     with contextlib.ExitStack() as stack:
         caches = []
@@ -275,58 +272,16 @@ def test_in_and_out_under_load_serves_nothing_stale(places, eventually):
             gutter = GutterTier(tiers["main"], tiers["spare"], **options)
             caches.append(stack.enter_context(TieredCache("test", [MemoryTier(10), gutter], load=written.get)))
 
-        def read():
-            due = []
-            number = 0
-            try:
-                while not ending.is_set():
-                    number += 1
-                    key = number * 7 % 20
-                    due.append((time.monotonic() + 1.5, key, written[key]))
-                    while due and due[0][0] < time.monotonic():
-                        _, key, least = due.pop(0)
-                        seen = caches[1].get(key)
-                        if seen < least:
-                            failures.append((key, seen, least))
-                    time.sleep(0.003)
-            except Exception as error:
-                errors.append(error)
-
-        def write():
-            number = 0
-            try:
-                while not ending.is_set():
-                    number += 1
-                    key = number % 20
-                    written[key] = number
-                    if number % 3:
-                        caches[0].invalidate(key)
-                    else:
-                        caches[0].set(key, number)
-                    seen = caches[0].get(key)
-                    if seen != number:
-                        failures.append((key, seen, number))
-                    time.sleep(0.002)
-            except Exception as error:
-                errors.append(error)
-
-        threads = [threading.Thread(target=work) for work in (read, write)]
-        for thread in threads:
-            thread.start()
-        time.sleep(0.5)
-        cut(ways[1]["main"])
-        time.sleep(1.5)
-        ways[1]["main"].accept()
-        time.sleep(2.5)
-        places.servers["main"].kill()
-        time.sleep(1.5)
-        places.servers["main"].start()
-        time.sleep(2.5)
-        ending.set()
-        for thread in threads:
-            thread.join(30)
+        with under_load(*caches, written):
+            time.sleep(0.5)
+            cut(ways[1]["main"])
+            time.sleep(1.5)
+            ways[1]["main"].accept()
+            time.sleep(2.5)
+            places.servers["main"].kill()
+            time.sleep(1.5)
+            places.servers["main"].start()
+            time.sleep(2.5)
         spared = [cache._levels[1].tier.spared for cache in caches]
         eventually(lambda: not any(cache._levels[1].tier.sparing for cache in caches))
-    assert errors == []
-    assert failures == []
     assert min(spared) > 0

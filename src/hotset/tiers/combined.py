@@ -382,6 +382,19 @@ class CombinedTier:
         notes = member.notes
         return Doubts(notes, (), names) if notes.names or notes.tags else None
 
+    def _changing(self, call: Call, names: Sequence[str], tags: Sequence[str] = ()) -> Call:
+        """Have a member told later of what it misses, and not believed until then."""
+        notes = call.member.notes
+
+        def ended(call: Call) -> None:
+            if not call.succeeded:
+                self._missed(call.member, names, tags)
+            elif notes.names:
+                notes.heard(names)  # of a later change than those that it missed
+
+        call.ended = ended
+        return call
+
     def _missed(self, member: Member, names: Iterable[str], tags: Iterable[str] = ()) -> None:
         """A member was not told of a change: it is told later."""
         member.notes.miss(names, tags)

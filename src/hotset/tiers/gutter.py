@@ -186,7 +186,11 @@ class GutterTier(CombinedTier):
         names = [name for name, _ in items]
         sparing = self.sparing
         calls = self._writing(self._main, items)
-        calls += self._writing(self._spare, items) if sparing else [self._changing(Call(self._spare, "remove", names))]
+        calls += (
+            self._writing(self._spare, items)
+            if sparing
+            else [self._changing(Call(self._spare, "remove", names), names)]
+        )
         yield Step(calls)
         self._check(calls)
         if not sparing and any(call.failed for call in calls if call.member is self._main):
@@ -201,16 +205,16 @@ class GutterTier(CombinedTier):
         if member is self._spare:
             alive = [(name, self._short(entry)) for name, entry in alive]
         dead = [name for name, _, epoch in timed if epoch is None]
-        calls = [self._changing(Call(member, "write", alive))] if alive else []
-        return [*calls, self._changing(Call(member, "remove", dead))] if dead else calls
+        calls = [self._changing(Call(member, "write", alive), [name for name, _ in alive])] if alive else []
+        return [*calls, self._changing(Call(member, "remove", dead), dead)] if dead else calls
 
     def _remove(self, names: Sequence[str], *, expire: bool) -> Flow[None]:
-        calls = [self._changing(Call(member, "remove", names, expire=expire)) for member in self._members]
+        calls = [self._changing(Call(member, "remove", names, expire=expire), names) for member in self._members]
         yield Step(calls)
         self._check(calls)
 
     def _invalidate(self, tags: Sequence[str]) -> Flow[int]:
-        calls = [self._changing(Call(member, "invalidate", tags), tags) for member in self._members]
+        calls = [self._changing(Call(member, "invalidate", tags), (), tags) for member in self._members]
         sparing = self.sparing
         yield Step(calls)
         self._check(calls)
@@ -218,20 +222,6 @@ class GutterTier(CombinedTier):
         epoch: int = done[0].outcome
         self._saw(epoch, {done[0].member.place: epoch})
         return epoch
-
-    def _changing(self, call: Call, tags: Sequence[str] = ()) -> Call:
-        """Have a member told later of what it misses, and not believed until then."""
-        notes = call.member.notes
-        names: list[str] = [] if tags else [item if isinstance(item, str) else item[0] for item in call.arguments[0]]
-
-        def ended(call: Call) -> None:
-            if not call.succeeded:
-                self._missed(call.member, names, tags)
-            elif notes.names:
-                notes.heard(names)  # of a later change than those that it missed
-
-        call.ended = ended
-        return call
 
     @staticmethod
     def _check(calls: Iterable[Call]) -> None:

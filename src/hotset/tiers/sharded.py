@@ -248,19 +248,6 @@ class ShardedTier(CombinedTier):
         yield Step(calls)
         self._check(calls)
 
-    def _changing(self, call: Call, names: Sequence[str], tags: Sequence[str] = ()) -> Call:
-        """Have a node told later of what it misses, and not believed until then."""
-        notes = call.member.notes
-
-        def ended(call: Call) -> None:
-            if not call.succeeded:
-                self._missed(call.member, names, tags)
-            elif notes.names:
-                notes.heard(names)  # of a later change than those that it missed
-
-        call.ended = ended
-        return call
-
     def _touch(self, name: str, life: float, keep: float) -> Flow[bool]:
         call = Call(self._node_of(name), "touch", name, life, keep)
         yield Step([call])
