@@ -40,8 +40,8 @@ Two levels, memory and a Valkey server that is started for it, in front of a rea
 server is killed, and later started again. Every read is checked against the writes that were made
 before it. With several policies the same requests are then made with each of them, without an outage.
 
-With --levels 5 a second Valkey server and a replica of the database, half a second behind it, stand between.
-Each of the servers has room for a part of the users: a tenth and a half.
+With --levels 5 a Valkey Cluster of three primaries and a replica of the database, half a second behind it, stand
+between. Server and Cluster have room for a part of the users: a tenth and a half.
 
 The latency of the origin is simulated: each trip to SQLite, which is in this process, takes so much longer.
 Exit code: 0 all reads were answered, and by no outdated value; 1 some were not; 130 broken off with Ctrl-C.
@@ -67,7 +67,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         type=int,
         choices=(3, 5),
         default=3,
-        help="3: memory, Valkey, database; 5: with a second Valkey and a replica between (default: 3)",
+        help="3: memory, Valkey, database; 5: with a Valkey Cluster and a replica between (default: 3)",
     )
     parser.add_argument("--threads", type=positive, default=8, metavar="N", help="threads (default: 8)")
     parser.add_argument(

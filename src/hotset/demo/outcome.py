@@ -22,7 +22,7 @@ REPLICA_DELAY = 0.5  # seconds that the replica is behind the origin, and a tent
 class Plan:
     """What a run does. Times in seconds; `rate` in requests a second, 0 for as fast as it goes.
 
-    `levels` counts the origin: 3 are memory, Valkey and the origin; with 5 a second Valkey and a replica of the origin
+    `levels` counts the origin: 3 are memory, Valkey and the origin; with 5 a Valkey Cluster and a replica of the origin
     stand between.
     """
 

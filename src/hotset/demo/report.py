@@ -33,7 +33,7 @@ _STATE_STYLE = {"closed": "green", "half-open": "yellow", "open": "bold red", "o
 _PLAIN_LINES = 20  # of progress, for a run
 _PLAIN_LEAST = 1.0  # seconds between two of them
 _DIGITS_BELOW = 10
-_BETWEEN = {5: f"L3 a larger Valkey, L4 a replica {REPLICA_DELAY:g} s behind, half as far away, "}
+_BETWEEN = {5: f"L3 a Valkey Cluster of 3, larger, L4 a replica {REPLICA_DELAY:g} s behind, half as far away, "}
 
 
 def duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from hotset.demo import origin as origins
 from hotset.demo.crew import Crew, key_of, user_of
 from hotset.demo.interrupts import Interrupts
 from hotset.demo.outcome import KILLED_AT, REPLICA_DELAY, RESTORED_AT, Outcome, Standing
-from hotset.demo.places import ValkeyPlace
+from hotset.demo.places import ClusterPlace, ValkeyPlace
 from hotset.demo.replica import Replica
 from hotset.demo.windows import Level, Snapshot, between, total
 from hotset.demo.workload import Pace
@@ -88,6 +88,7 @@ class _Run:
         self.stack = stack
         self.latest = [1] * plan.users
         self.origin = origins.Origin(plan.folder / DATABASE, plan.origin_latency)
+        self.near: ValkeyPlace  # L2, once it is made; the one that is killed
         self.places: list[Place] = []
         self.replica: Replica | None = None
 
@@ -112,17 +113,13 @@ class _Run:
         self.stack.callback(self.origin.close)
 
     def _start_places(self) -> None:
-        users = self.plan.users
-        if self.plan.levels == _FEWEST_LEVELS:
-            self.screen.stage("starting a Valkey server")
-            self.places = [ValkeyPlace("valkey", persistent=self.plan.persistent)]
-        else:
-            self.screen.stage("starting two Valkey servers")
-            near, far = (int(share * users * _ENTRY_BYTES) + _SPARE_BYTES for share in (_NEAR_SHARE, _FAR_SHARE))
-            self.places = [
-                ValkeyPlace("valkey", persistent=self.plan.persistent, most_bytes=near),
-                ValkeyPlace("central", most_bytes=far),
-            ]
+        several = self.plan.levels > _FEWEST_LEVELS
+        self.screen.stage("starting a Valkey server" + (" and a Cluster of three" if several else ""))
+        near, far = (int(share * self.plan.users * _ENTRY_BYTES) for share in (_NEAR_SHARE, _FAR_SHARE))
+        self.near = ValkeyPlace(
+            "valkey", persistent=self.plan.persistent, most_bytes=near + _SPARE_BYTES if several else None
+        )
+        self.places = [self.near, ClusterPlace("cluster", most_bytes=far)] if several else [self.near]
         for place in self.places:
             self.stack.callback(place.close)
             with self.interrupts.held():
@@ -199,13 +196,13 @@ class _Run:
         drive.cut()
         self.screen.stage("killing L2 (SIGKILL)")
         drive.phase, self.outcome.killed = "outage", drive.elapsed
-        self.places[0].kill()
+        self.near.kill()
 
     def _restore(self, drive: _Drive) -> None:
         self.screen.stage("starting L2 again, " + ("with its old content" if self.plan.persistent else "empty"))
         try:
             with self.interrupts.held():
-                self.places[0].restart()
+                self.near.restart()
         except Exception as error:  # noqa: BLE001 - the run goes on without L2, and says so
             self.outcome.notes.append(f"L2 did not come back: {error}")
             return
