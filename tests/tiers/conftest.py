@@ -54,9 +54,14 @@ def lasting_cluster(server_binary):
 
 @pytest.fixture
 def cluster(lasting_cluster):
-    """Three primaries with a replica each, all well."""
+    """Three primaries with a replica each, all well; nodes that the test has killed or hung are back for the next."""
     lasting_cluster.wait_until_well()
-    return lasting_cluster
+    yield lasting_cluster
+    for server in lasting_cluster.servers:
+        if server.running:
+            server.cont()
+        else:
+            server.start()
 
 
 @pytest.fixture

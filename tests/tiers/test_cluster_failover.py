@@ -22,18 +22,6 @@ KEYS = [f"key {number}" for number in range(60)]
 
 
 @pytest.fixture
-def cluster(cluster):
-    """The Cluster, well again when the test is over."""
-    yield cluster
-    for server in cluster.servers:
-        if server.running:
-            server.cont()
-        else:
-            server.start()
-    cluster.wait_until_well()
-
-
-@pytest.fixture
 def drive(cluster):
     """Open tiers by their plain face, without a stream unless it is asked for."""
     with contextlib.ExitStack() as stack:

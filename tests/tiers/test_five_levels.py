@@ -1,4 +1,4 @@
-"""Five levels together: memory, a server on the host, one for all hosts, a replica of the database, the database.
+"""Five levels together: memory, a server, a Cluster, a replica of the database, the database.
 
 Two caches stand for two processes: each has memory, connections and a way to the servers of its own.
 """
@@ -15,7 +15,7 @@ from tiers.zones import restored
 
 from hotset.tiered import TieredCache
 from hotset.tiered.breaker import Breaker
-from hotset.tiers import MemoryTier, RedisTier, ReplicaTier
+from hotset.tiers import ClusterTier, MemoryTier, RedisTier, ReplicaTier
 
 KEYS = [f"k{number}" for number in range(60)]
 
@@ -23,9 +23,10 @@ KEYS = [f"k{number}" for number in range(60)]
 class Ladder:
     """The levels below memory, and caches on top of them."""
 
-    def __init__(self, database, servers, stack):
+    def __init__(self, database, servers, cluster, stack):
         self.database = database
-        self.host, self.centre, self.marks = servers
+        self.server, self.marks = servers
+        self.cluster = cluster
         self._stack = stack
         self.away = threading.Event()  # the database answers nobody
 
@@ -53,8 +54,8 @@ class Ladder:
         )
         tiers = [
             MemoryTier(100),
-            RedisTier(self.host.url, name="host", timeout=0.3),
-            RedisTier(self.centre.url, name="centre", timeout=0.3),
+            RedisTier(self.server.url, name="server", timeout=0.3),
+            ClusterTier(self.cluster.url, name="cluster", timeout=0.3),
             replica,
         ]
         options = {"breaker": lambda: Breaker(consecutive=3, open_for=0.3, longest=0.3, probes=1), **options}
@@ -63,13 +64,14 @@ class Ladder:
 
 
 @pytest.fixture
-def ladder(tmp_path, five_servers):
+def ladder(tmp_path, five_servers, cluster):
     database = Database(tmp_path, replicas=2)
     for key in KEYS:
         database.save(key, 0)
     database.replicate()
+    cluster.flush()
     with contextlib.ExitStack() as stack:
-        yield Ladder(database, restored(five_servers[:3]), stack)
+        yield Ladder(database, restored(five_servers[:2]), cluster, stack)
 
 
 def answered(cache):
@@ -96,13 +98,13 @@ def test_each_level_answers_in_its_turn_and_fills_those_above(ladder):
     assert who(cache, "k0", 0) == 0
     forget(cache)
     assert who(cache, "k0", 0) == 1, "what the replica had was put there"
-    ladder.host.command("FLUSHALL")
+    ladder.server.command("FLUSHALL")
     forget(cache)
-    assert who(cache, "k0", 0) == 2, "and at the centre"
+    assert who(cache, "k0", 0) == 2, "and in the Cluster"
     forget(cache)
     assert who(cache, "k0", 0) == 1
-    for server in (ladder.host, ladder.centre):
-        server.command("FLUSHALL")
+    ladder.server.command("FLUSHALL")
+    ladder.cluster.flush()
     forget(cache)
     assert who(cache, "k0", 0) == 3
     ladder.database.save("late", "L")
@@ -117,7 +119,7 @@ def test_a_change_is_told_to_every_level(ladder):
     """Whatever level the other process reads: nothing older than what was changed before."""
     cache, other = ladder.cache(), ladder.cache(1)
     for change in ("set", "invalidate", "tag", "clear"):
-        for fresh in ("host", "centre", "replica"):
+        for fresh in ("server", "cluster", "replica"):
             key = f"{change} {fresh}"
             ladder.database.save(key, "old")
             ladder.database.replicate()
@@ -136,10 +138,10 @@ def test_a_change_is_told_to_every_level(ladder):
             else:
                 cache.clear()
             assert cache.get(key) == "new"
-            if fresh != "host":
-                ladder.host.command("FLUSHALL")
+            if fresh != "server":
+                ladder.server.command("FLUSHALL")
             if fresh == "replica":
-                ladder.centre.command("FLUSHALL")
+                ladder.cluster.flush()
             forget(other)
             assert other.get(key) == "new", (change, fresh)
             forget(cache)
@@ -150,8 +152,9 @@ def test_with_all_shared_levels_and_the_database_away_the_replica_answers(ladder
     cache = ladder.cache()
     ladder.database.replicate()
     assert cache.get("k1") == 0
-    for server in (ladder.host, ladder.centre):
-        server.kill()
+    ladder.server.kill()
+    for node in ladder.cluster.servers:
+        node.stop()
     ladder.away.set()
     forget(cache)
     for _ in range(5):
@@ -170,7 +173,8 @@ def test_levels_lost_and_back_under_load_serve_nothing_stale(ladder, eventually)
     """One after the other is lost and comes back. The writer reads its own; the other process what is 1.5 s old.
 
     Servers are killed, and so come back empty: with what it has missed a server would come back to a process that only
-    the writer could tell. The replicas are in and out of their bound all the time.
+    the writer could tell. Of the Cluster a primary is killed, and its replica takes over. The replicas of the database
+    are in and out of their bound all the time.
     """
     caches = [ladder.cache(number, max_staleness=1.0) for number in (0, 1)]
     written = dict.fromkeys(KEYS, 0)
@@ -232,19 +236,21 @@ def test_levels_lost_and_back_under_load_serve_nothing_stale(ladder, eventually)
     for thread in threads:
         thread.start()
     time.sleep(1.5)
-    for server in (ladder.host, ladder.centre, ladder.marks):
+    for server in (ladder.server, ladder.marks):
         server.kill()
         time.sleep(0.7)
         server.start()
         time.sleep(0.8)
+    lost = ladder.cluster.primaries()[0]
+    ladder.cluster.fail_over(lost)
+    ladder.cluster.revive(lost)
     ladder.away.set()
     time.sleep(0.5)
     ladder.away.clear()
-    for server in (ladder.host, ladder.centre):
-        server.kill()
-    time.sleep(0.7)
-    for server in (ladder.host, ladder.centre):
-        server.start()
+    lost = ladder.cluster.primaries()[1]
+    ladder.server.kill()
+    ladder.cluster.fail_over(lost)
+    ladder.server.start()
     time.sleep(2.5)
     ending.set()
     for thread in threads:
