@@ -11,7 +11,7 @@ from envelope cimport (envelope_of, found_all, hotset_crc32, hotset_crc32_prepar
                        wanted_of)
 from instances cimport PyType_GenericAlloc, find_slots, set_slot
 from names cimport own_names, values_of
-from parts cimport gather_from, part_in, spread_over
+from parts cimport gather_from, open_group, part_in, places_over, spread_over
 from python cimport PyErr_Clear, PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
 
 import types
@@ -138,8 +138,23 @@ def part_of(str name not None, uint32_t parts):
 
 
 def spread_names(names, tuple prefixes not None):
-    """(each name behind the prefix of its part, the parts as bytes, an MGET by part that has any of them)."""
+    """(the part of each name as a byte, an MGET by part that has any of them). O(bytes)."""
     return spread_over(names, prefixes)
+
+
+def placed_names(names, bytes order not None, tuple prefixes not None):
+    """Each name behind the prefix of its part, as spread_names has told those. Raises ValueError. O(bytes)."""
+    return places_over(names, order, prefixes)
+
+
+def open_part(bytes plan, bytes order not None, unsigned char part, list names not None, uint32_t front,
+              list group not None, double now, cleared, epoch, decode, dict origins not None, list envelopes not None,
+              list values not None, list whose not None):
+    """Open what one part has, and put it where the names are in `order`; whether all is there, fresh and untagged.
+
+    If not, what was put there is of no use. `front` is the CRC-32 of the part's prefix. O(names + bytes).
+    """
+    return open_group(plan, order, part, names, front, group, now, cleared, epoch, decode, origins, envelopes, values, whose)
 
 
 def gather_values(bytes order not None, list groups not None):

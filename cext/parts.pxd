@@ -1,17 +1,19 @@
-"""Names of a Cluster's namespace sorted by part, as the MGETs that ask for them; and what was found put back in order.
+"""Names of a Cluster's namespace sorted by part, as the MGETs that ask for them; what was found opened by part, or put
+back in order.
 
 hotset.tiers.parts has the reasons. A name is in part CRC-32(name in UTF-8) modulo the number of parts, which are 256 at
 most. All is O(bytes).
 """
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_Concat
-from libc.stdint cimport uint32_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memchr, memcmp, memcpy, memset
 
-from envelope cimport hotset_crc32
+from envelope cimport (DROPS, EPOCH, EXPIRES, EXTRA, EXTRA_SIZE, Wanted, hotset_crc32, hotset_u16, hotset_u64, is_ahead,
+                       is_plain, wanted_in)
 from python cimport PyErr_Clear, PyUnicode_AsUTF8AndSize
 
 cdef enum:
@@ -80,23 +82,25 @@ cdef inline uint32_t part_in(str name, uint32_t parts) except? 0xFFFFFFFF:
 
 cdef inline tuple spread_over(object names, tuple prefixes):
     """See spread_names."""
-    cdef Py_ssize_t parts = len(prefixes), n = len(names), i = 0
+    cdef Py_ssize_t parts = len(prefixes), n, i = 0
     cdef Text fronts[MOST_PARTS]
     cdef Py_ssize_t counts[MOST_PARTS]
     cdef Py_ssize_t sizes[MOST_PARTS]
     cdef char* ends[MOST_PARTS]
-    cdef list kept = []
-    cdef list places = []
+    # A list may lose a name while others run; what is taken of it here does not.
+    cdef list kept = list(names)
     cdef dict requests = {}
-    cdef bytes order = PyBytes_FromStringAndSize(NULL, n)
-    cdef bytes request
-    cdef unsigned char* which = <unsigned char*>PyBytes_AS_STRING(order)
+    cdef bytes order, request
+    cdef unsigned char* which
     cdef unsigned char part
     cdef Py_ssize_t size
     cdef char* to
     cdef Text* texts
     if not 0 < parts <= MOST_PARTS:
         raise ValueError(f"from 1 to {MOST_PARTS} prefixes are wanted, got {parts}")
+    n = PyList_GET_SIZE(kept)
+    order = PyBytes_FromStringAndSize(NULL, n)
+    which = <unsigned char*>PyBytes_AS_STRING(order)
     for i in range(parts):
         text_of(prefixes[i], &fronts[i], kept)
     memset(counts, 0, sizeof(counts))
@@ -105,23 +109,13 @@ cdef inline tuple spread_over(object names, tuple prefixes):
     if texts == NULL:
         raise MemoryError()
     try:
-        i = 0
-        for name in names:
-            if i >= n:
-                raise RuntimeError("names were added meanwhile")
-            text_of(name, &texts[i], kept)
+        for i in range(n):
+            text_of(<object>PyList_GET_ITEM(kept, i), &texts[i], kept)
             part = <unsigned char>part_with(&texts[i], <uint32_t>parts)
-            # A list may lose the name while others run; its place does not.
-            place = PyUnicode_Concat(prefixes[part], name)
-            kept.append(name)
-            places.append(place)
             which[i] = part
             size = fronts[part].size + texts[i].size
             sizes[part] += size + digits_of(size) + FRAME
             counts[part] += 1
-            i += 1
-        if i != n:
-            raise RuntimeError("names were removed meanwhile")
         for i in range(parts):
             if counts[i]:
                 # *COUNT CR LF, $4 CR LF, MGET CR LF
@@ -137,7 +131,65 @@ cdef inline tuple spread_over(object names, tuple prefixes):
             ends[part] = put_bytes(to, b"\r\n", 2)
     finally:
         PyMem_Free(texts)
-    return places, order, requests
+    return order, requests
+
+
+cdef inline list places_over(object names, bytes order, tuple prefixes):
+    """See placed_names."""
+    cdef const unsigned char* which = <const unsigned char*>PyBytes_AS_STRING(order)
+    cdef Py_ssize_t i = 0, n = PyBytes_GET_SIZE(order)
+    cdef list places = []
+    for name in names:
+        if i >= n:
+            break
+        places.append(PyUnicode_Concat(prefixes[which[i]], name))
+        i += 1
+    if i != n or len(names) != n:
+        raise ValueError(f"{n} names are wanted, got {len(names)}")
+    return places
+
+
+cdef inline bint open_group(bytes plan, bytes order, unsigned char part, list names, uint32_t front, list group, double now,
+                            uint64_t cleared, uint64_t epoch, object decode, dict origins, list envelopes, list values,
+                            list whose) except -1:
+    """See open_part."""
+    cdef const Wanted* w = wanted_in(plan)
+    cdef const unsigned char* start = <const unsigned char*>PyBytes_AS_STRING(order)
+    cdef const unsigned char* end = start + PyBytes_GET_SIZE(order)
+    cdef const unsigned char* at = start
+    cdef const unsigned char* p
+    cdef const unsigned char* extra = NULL
+    cdef Py_ssize_t size, i
+    cdef uint32_t n, extra_size = 0
+    cdef tuple origin = None
+    for envelope in group:
+        at = <const unsigned char*>memchr(at, part, end - at)
+        if at == NULL:
+            return False
+        i = at - start
+        at += 1
+        if not PyBytes_CheckExact(envelope):
+            return False
+        p = <const unsigned char*>PyBytes_AS_STRING(envelope)
+        size = PyBytes_GET_SIZE(envelope)
+        if not is_plain(w, names[i], p, size, front) or not cleared <= hotset_u64(p + EPOCH) <= epoch:
+            return False
+        if not is_ahead(p + EXPIRES, now) or not is_ahead(p + DROPS, now):
+            return False
+        n = hotset_u16(p + EXTRA_SIZE)
+        # Extra blocks repeat.
+        if origin is None or n != extra_size or memcmp(p + EXTRA, extra, n) != 0:
+            origin = origins.get(PyBytes_FromStringAndSize(<const char*>p + EXTRA, n))
+            if origin is None or origin[1]:
+                return False
+        extra, extra_size = p + EXTRA, n                # of an envelope that is kept
+        envelopes[i] = envelope
+        try:
+            values[i] = decode(PyBytes_FromStringAndSize(<const char*>p + EXTRA + n, size - EXTRA - n))
+        except Exception:
+            return False
+        whose[i] = origin
+    return at == end or memchr(at, part, end - at) == NULL
 
 
 cdef inline list gather_from(bytes order, list groups):

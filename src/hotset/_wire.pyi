@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar, final
 
 __test__: Final[dict[str, str]]
@@ -45,5 +45,22 @@ def found_in(plan: bytes, envelopes: list[Any], values: list[Any], origins: _Ori
 def plain_names(keys: list[Any]) -> dict[str, Any] | None: ...
 def values_by_key(named: dict[str, _K], values: list[_V]) -> dict[_K, _V]: ...
 def part_of(name: str, parts: int) -> int: ...
-def spread_names(names: Sequence[str], prefixes: tuple[str, ...]) -> tuple[list[str], bytes, dict[int, bytes]]: ...
+def spread_names(names: Iterable[str], prefixes: tuple[str, ...]) -> tuple[bytes, dict[int, bytes]]: ...
+def placed_names(names: Sequence[str], order: bytes, prefixes: tuple[str, ...]) -> list[str]: ...
+def open_part(
+    plan: bytes,
+    order: bytes,
+    part: int,
+    names: list[str],
+    front: int,
+    group: list[Any],
+    now: float,
+    cleared: int,
+    epoch: int,
+    decode: Callable[[bytes], Any],
+    origins: dict[bytes, Any],
+    envelopes: list[Any],
+    values: list[Any],
+    whose: list[Any],
+) -> bool: ...
 def gather_values(order: bytes, groups: list[list[_V] | None]) -> list[_V | None]: ...

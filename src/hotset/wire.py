@@ -41,7 +41,7 @@ import struct
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from zlib import crc32
 
-from hotset._wire import close_envelope, found_in, open_envelopes, plan_opening
+from hotset._wire import close_envelope, found_in, open_envelopes, open_part, plan_opening
 from hotset.codecs.compression import Compression, compression_named, compression_numbered
 from hotset.codecs.contract import Codec
 from hotset.codecs.registry import codec_named
@@ -379,6 +379,25 @@ class Wire:
             self._plan, names, envelopes, now, *epochs, decode, origins, NOTHING_FOUND, odd
         )
         return found if found is not None else Opened(envelopes, values or [], whose, now)
+
+    def open_part(
+        self,
+        order: bytes,
+        part: int,
+        names: list[str],
+        front: int,
+        envelopes: list[Any],
+        now: float,
+        epochs: tuple[int, int],
+        into: Opened,
+    ) -> bool:
+        """Open the envelopes of one part, and put what they hold where `order` has its names; whether that is done.
+
+        It is not, and what was put there is of no use, unless all are there, fresh, untagged, and as entries commonly
+        are. `front` is the CRC-32 of what stands before the names.
+        """
+        decode, origins = self._bytes_value, self._unpacked
+        return open_part(self._plan, order, part, names, front, envelopes, now, *epochs, decode, origins, *into[:3])
 
     @property
     def plan(self) -> tuple[bytes, Callable[[bytes], Any], dict[bytes, tuple[str, tuple[str, ...]]]]:

@@ -184,6 +184,38 @@ def test_a_read_is_one_mget_a_part(cluster, drive):
     }
 
 
+class _Slow:
+    """A codec that takes its time."""
+
+    id, name, safe, schema, mismatches = 200, "slow", True, "", ()
+
+    def encode(self, value, /):
+        return str(value).encode()
+
+    def decode(self, data, /):
+        time.sleep(0.002)
+        return bytes(data).decode()
+
+
+def test_time_that_decoding_takes_is_not_the_nodes(cluster, drive):
+    """What one node has said is opened while others are at work, and may take longer than they have."""
+    driver = drive(timeout=0.3, codec=_Slow())
+    driver.write([(name, driver.entry(name)) for name in MANY])
+    for _ in range(2):  # who writes is known after the first time
+        assert driver.values(MANY) == MANY
+
+
+def test_what_was_cleared_by_others(cluster, drive):
+    """What was opened by a state that is none any more is worth nothing."""
+    reader, other = drive(), drive()
+    reader.write([(name, reader.entry(name)) for name in MANY])
+    assert reader.values(MANY) == MANY
+    other.invalidate(["*"])
+    assert reader.values(MANY) == [None] * len(MANY)
+    reader.write([(name, reader.entry(name)) for name in MANY])
+    assert other.values(MANY) == reader.values(MANY) == MANY
+
+
 def test_scripts_that_a_node_forgot(cluster, drive):
     tier = drive()
     assert works(tier)

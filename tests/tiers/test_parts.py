@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, strategies as st
 from redis.crc import key_slot
 
-from hotset._wire import gather_values, part_of, spread_names
+from hotset._wire import gather_values, part_of, placed_names, spread_names
 from hotset.testing.driver import NAMES
+from hotset.tiers.contract import Entry, Opened
 from hotset.tiers.parts import PARTS, SLOTS, TAGS, PartedKeys, part_of as part, slot_of
+from hotset.wire import Wire
 
 # Any text at all, lone surrogates among it.
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=40)
@@ -71,7 +73,8 @@ def test_a_part_is_by_crc_32(name, parts):
 
 @given(st.lists(TEXTS, max_size=50), st.lists(TEXTS, min_size=1, max_size=20))
 def test_names_are_spread_as_in_python(names, prefixes):
-    places, order, requests = spread_names(names, tuple(prefixes))
+    order, requests = spread_names(names, tuple(prefixes))
+    places = placed_names(names, order, tuple(prefixes))
     parts = [part_of(name, len(prefixes)) for name in names]
     assert list(order) == parts
     assert places == [prefixes[number] + name for number, name in zip(parts, names, strict=True)]
@@ -84,7 +87,7 @@ def test_names_are_spread_as_in_python(names, prefixes):
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 99, 100, 999, 1000, 12345])
 def test_names_of_all_lengths(size):
     name = "n" * size
-    _, _, requests = spread_names([name] * 11, ("prefix:",))
+    _, requests = spread_names([name] * 11, ("prefix:",))
     assert requests == {0: hiredis.pack_command(("MGET", *["prefix:" + name] * 11))}
 
 
@@ -120,28 +123,21 @@ def test_nonsense_is_refused():
         gather_values(b"\x01", [["one"]])
     with pytest.raises(TypeError):
         gather_values(b"\x00", [("one",)])
-
-
-def test_names_that_change_while_they_are_spread():
-    class Growing(list):
-        def __iter__(self):
-            yield from super().__iter__()
-            yield "more"
-
-    class Shrinking(list):
-        def __iter__(self):
-            yield from list(super().__iter__())[1:]
-
-    for kind in (Growing, Shrinking):
-        with pytest.raises(RuntimeError):
-            spread_names(kind(["a", "b"]), ("p",))
+    for names in ([], ["a", "b"]):
+        with pytest.raises(ValueError, match="names are wanted"):
+            placed_names(names, b"\x00", ("p",))
+    with pytest.raises(IndexError):
+        placed_names(["a"], b"\x01", ("p",))
+    with pytest.raises(TypeError):
+        placed_names([b"a"], b"\x00", ("p",))
 
 
 def test_many_random_names():
     rng = random.Random(1)
     names = ["".join(rng.choices("abcé日🦊\x00", k=rng.randrange(30))) for _ in range(5000)]
     keys = PartedKeys("ns")
-    places, order, requests = keys.spread(names)
+    order, requests = keys.spread(names)
+    places = keys.placed(names, order)
     assert places == keys.entries(names)
     assert list(requests) == list(range(PARTS))
     by_part = [
@@ -149,3 +145,71 @@ def test_many_random_names():
     ]
     assert gather_values(order, by_part) == places
     assert sorted(name for group in keys.together(names) for name in group) == sorted(names)
+
+
+class _Envelopes:
+    """The envelopes of names that all are as entries commonly are, by part, and what `open_part` makes of them."""
+
+    NOW = 1_700_000_000.0
+
+    def __init__(self, count=200):
+        self.wire = Wire(writer="web-1:1")
+        self.keys = PartedKeys("ns")
+        self.names = [f"name {number}" for number in range(count)]
+        self.order, _ = self.keys.spread(self.names)
+        self.places = self.keys.placed(self.names, self.order)
+        self.groups = {}
+        for name, place, which in zip(self.names, self.places, self.order, strict=True):
+            self.groups.setdefault(which, []).append(self.envelope(place, name))
+
+    def envelope(self, place, value, **fields):
+        entry = Entry(value, bytes(12), **{"life": 60.0, "keep": 60.0, "epoch": 5, **fields})
+        envelope = self.wire.encode(place, entry, self.NOW)
+        self.wire.decode(place, envelope, self.NOW)  # which writers and tags there are, it learns here
+        return envelope
+
+    def opened(self, groups=None, epochs=(3, 7), now=NOW):
+        into = Opened(*([None] * len(self.names) for _ in range(3)), now)
+        each = [
+            self.wire.open_part(self.order, part, self.names, self.keys.fronts[part], group, now, epochs, into)
+            for part, group in (self.groups if groups is None else groups).items()
+        ]
+        return all(each), into
+
+
+def test_what_is_common_is_opened_by_part_as_it_is_all_at_once():
+    some = _Envelopes()
+    whole, into = some.opened()
+    assert whole
+    envelopes = [None] * len(some.names)
+    for number, which in enumerate(some.order):
+        envelopes[number] = some.groups[which][some.order[:number].count(which)]
+    wanted = some.wire.decode_many(some.places, envelopes, some.NOW, (3, 7), None)
+    assert into == wanted
+    assert into.values == some.names
+    assert some.wire.found(into) == some.wire.found(wanted)
+
+
+def test_what_is_not_common_is_not_opened_by_part():
+    some = _Envelopes()
+    part, place = some.order[0], some.places[0]
+    good = some.groups[part]
+    odd = {
+        "missing": None,
+        "of another name": some.envelope(some.places[1], "x"),
+        "damaged": good[0][:-1] + bytes([good[0][-1] ^ 1]),
+        "cut short": good[0][:-1],
+        "tagged": some.envelope(place, "x", tags=("t",)),
+        "expired": some.envelope(place, "x", life=-1.0),
+        "over": some.envelope(place, "x", life=-2.0, keep=-1.0),
+        "absent": some.envelope(place, None, absent=True),
+        "before a clear": some.envelope(place, "x", epoch=2),
+        "of an epoch to come": some.envelope(place, "x", epoch=8),
+        "no bytes": 7,
+    }
+    assert some.opened({part: [some.envelope(place, "x"), *good[1:]]})[0]
+    for what, envelope in odd.items():
+        assert not some.opened({part: [envelope, *good[1:]]})[0], what
+    for what, group in {"too few": good[:-1], "too many": [*good, good[0]], "none": []}.items():
+        assert not some.opened({part: group})[0], what
+    assert not some.opened(now=some.NOW + 61)[0]

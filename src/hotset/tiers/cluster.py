@@ -30,12 +30,12 @@ import redis.cluster
 from hotset._wire import gather_values
 from hotset.errors import TierError, TierUnavailable
 from hotset.tiers.acknowledged import Acknowledged
-from hotset.tiers.contract import NOTHING_FOUND, Reading
+from hotset.tiers.contract import NOTHING_FOUND, Opened, Reading
 from hotset.tiers.dispatch import Asked, Dispatch, Fetch
 from hotset.tiers.links import raise_refusal, take_time
 from hotset.tiers.nodes import Nodes
 from hotset.tiers.parts import PARTS, PartedKeys
-from hotset.tiers.redis import RedisTier
+from hotset.tiers.redis import LAST_EPOCH, RedisTier
 from hotset.tiers.streams import ClusterStream
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hotset.tiers.nodes import Address
     from hotset.tiers.redis import Operation
     from hotset.tiers.scripts import State
+    from hotset.tiers.servertime import ServerTime
     from hotset.tiers.stream import StreamMode
     from hotset.wire import Wire
 
@@ -218,18 +219,22 @@ class ClusterTier(RedisTier):
     def _read(self, keys: Keys, names: Sequence[str]) -> Operation[Reading]:
         assert isinstance(keys, PartedKeys)  # noqa: S101 - made by _keys_of
         nodes = self._nodes
-        places, order, requests = keys.spread(names)
-        fetches = [Fetch(part, request, places, order) for part, request in requests.items()]
+        called = list(names)
+        order, requests = keys.spread(called)
+        fetches = [Fetch(part, request, keys, called, order) for part, request in requests.items()]
         whom = [nodes.owner(fetch.part) for fetch in fetches]
         if self._near:
             # A replica may not have heard yet of what this process has.
             done = self._done
             far = {part for part, name in zip(order, names, strict=True) if name in done}
             whom = [nodes.owner(each.part) if each.part in far else nodes.replica(each.part) for each in fetches]
-        replies = yield Asked([*fetches, ("GET", keys.state)], [*whom, nodes.state])
+        opening = _Opening(self._wire, self._clock, keys, called, order, self._state, list(requests))
+        replies = yield Asked([*fetches, ("GET", keys.state)], [*whom, nodes.state], opening.take)
         text = replies.pop()
         if isinstance(text, Exception):
             _raise(text)
+        if (reading := opening.reading(text)) is not None:
+            return reading
         known, state = self._state
         if text != known:
             state = yield from self._learn(keys, text)
@@ -242,7 +247,7 @@ class ClusterTier(RedisTier):
                 failed += len(fetch) - 1
             else:
                 raise_refusal(reply)
-        reading = yield from self._found(keys, places, gather_values(order, values), state)
+        reading = yield from self._found(keys, keys.placed(called, order), gather_values(order, values), state)
         if failed:
             reading.refused["unavailable"] = failed
         return reading
@@ -281,6 +286,56 @@ class ClusterTier(RedisTier):
     def _remove(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[None]:  # noqa: FBT001
         self._done.add(names)
         yield from super()._remove(keys, names, expire)
+
+
+class _Opening:
+    """What nodes have said, opened while others are at work, as of the state that is known beforehand."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        clock: ServerTime,
+        keys: PartedKeys,
+        names: list[str],
+        order: bytes,
+        known: tuple[bytes, State],
+        parts: list[int],
+    ) -> None:
+        self._wire, self._clock, self._keys, self._names, self._order = wire, clock, keys, names, order
+        self._text, state = known
+        self._epochs = min(state.cleared, LAST_EPOCH), min(state.epoch, LAST_EPOCH)
+        self._parts = parts
+        self._left = len(parts)  # to be opened; none once all are
+        # By now the first was, so no life is told longer than it is.
+        self._opened: Opened | None = None
+        self._vain = not self._text
+
+    def take(self, places: list[int | None], replies: list[Any]) -> None:
+        """Open what a node has said."""
+        if self._vain:
+            return
+        now = self._clock.latest()
+        if self._opened is None:
+            nothing: list[Any] = [None] * len(self._names)
+            self._opened = Opened(nothing, list(nothing), list(nothing), now)
+        for place, reply in zip(places, replies, strict=True):
+            # The last place is the state's.
+            if place is None or place >= len(self._parts):
+                continue
+            part = self._parts[place]
+            front = self._keys.fronts[part]
+            if type(reply) is not list or not self._wire.open_part(
+                self._order, part, self._names, front, reply, now, self._epochs, self._opened
+            ):
+                self._vain = True
+                return
+            self._left -= 1
+
+    def reading(self, text: bytes | None) -> Reading | None:
+        """Return what all have said, if the state is the one that was known, and all was as entries commonly are."""
+        if self._vain or self._left or self._opened is None or text != self._text:
+            return None
+        return self._wire.reading(self._opened, self._epochs[1])
 
 
 def _all(replies: list[Any]) -> list[Any]:

@@ -30,10 +30,11 @@ from hotset.tiers.links import Stale, packed
 from hotset.tiers.scripts import SCRIPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from hotset.tiers.links import AsyncLink, Command, Link
     from hotset.tiers.nodes import Address, Node, Nodes
+    from hotset.tiers.parts import PartedKeys
 
 __all__ = ["Asked", "Dispatch", "Fetch"]
 
@@ -51,24 +52,36 @@ _READING: Final = frozenset(("GET", "HMGET", "MGET", "TIME"))
 
 
 class Asked(list[Any]):
-    """Commands of whose replies each may be a TierError; `nodes` is where they go, if that is known already."""
+    """Commands of whose replies each may be a TierError.
 
-    __slots__ = ("nodes",)
+    - `nodes`: where they go, if that is known already.
+    - `early`: is told of what a node has said while others are still at work: places and replies, errors among them.
+      What is asked for once more, and what is asked on an event loop, it does not hear of.
+    """
 
-    def __init__(self, commands: Sequence[Command | Fetch], nodes: list[Node | None] | None = None) -> None:
+    __slots__ = ("early", "nodes")
+
+    def __init__(
+        self,
+        commands: Sequence[Command | Fetch],
+        nodes: list[Node | None] | None = None,
+        early: _Early | None = None,
+    ) -> None:
         super().__init__(commands)
         self.nodes = nodes
+        self.early = early
 
 
 class Fetch:
     """An MGET of a part, as bytes already; in words if it must be."""
 
-    __slots__ = ("_order", "_places", "part", "request")
+    __slots__ = ("_keys", "_names", "_order", "part", "request")
 
-    def __init__(self, part: int, request: bytes, places: list[str], order: bytes) -> None:
+    def __init__(self, part: int, request: bytes, keys: PartedKeys, names: list[str], order: bytes) -> None:
         self.part = part
         self.request = request
-        self._places = places
+        self._keys = keys
+        self._names = names
         self._order = order
 
     def __len__(self) -> int:
@@ -78,7 +91,8 @@ class Fetch:
     def command(self) -> Command:
         """Return it in words."""
         part = self.part
-        return ("MGET", *[place for place, whose in zip(self._places, self._order, strict=True) if whose == part])
+        names = [name for name, whose in zip(self._names, self._order, strict=True) if whose == part]
+        return ("MGET", *map(self._keys.entry, names))
 
 
 _Any: TypeAlias = "Command | Fetch"
@@ -129,6 +143,7 @@ class _Look(NamedTuple):
 
 
 _Outcome: TypeAlias = "list[Any] | TierError"
+_Early: TypeAlias = "Callable[[list[int | None], list[Any]], None]"
 # Yields what is to be done, or how long to wait; is sent what came of it, and returns the replies.
 _Flow: TypeAlias = "Generator[list[_Batch] | _Look | float, list[_Outcome], list[Any]]"
 
@@ -297,11 +312,13 @@ class Dispatch:
     def exchange(self, commands: list[Command], deadline: float, *, again: bool) -> list[Any]:
         """Return the replies to commands, error replies and TierErrors among them."""
         flow = self._flow(commands, again=again)
+        early = commands.early if isinstance(commands, Asked) else None
         try:
             step = next(flow)
             while True:
                 if isinstance(step, list):
-                    step = flow.send(self._talk(step, deadline, again=again))
+                    step = flow.send(self._talk(step, deadline, early, again=again))
+                    early = None
                 elif isinstance(step, _Look):
                     with contextlib.suppress(TierError):
                         self._nodes.look(deadline, *step)
@@ -312,9 +329,9 @@ class Dispatch:
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
 
-    def _talk(self, batches: list[_Batch], deadline: float, *, again: bool) -> list[_Outcome]:
+    def _talk(self, batches: list[_Batch], deadline: float, early: _Early | None, *, again: bool) -> list[_Outcome]:
         """Send all requests, then take all replies."""
-        outcomes: list[_Outcome] = [TierUnavailable("not asked")] * len(batches)
+        outcomes: list[Any] = [TierUnavailable("not asked")] * len(batches)
         links: list[Link | None] = [None] * len(batches)
         begun = monotonic()
         try:
@@ -355,6 +372,11 @@ class Dispatch:
                     self._drop(batch, links, number, error)
                     if isinstance(error, TierTimeout):
                         deadline = max(deadline, monotonic() + _GRACE)
+                    continue
+                if early is not None:
+                    told = monotonic()
+                    early(batch.places, outcomes[number])
+                    deadline += monotonic() - told  # which the other nodes have not taken
         finally:
             for batch, link_or_none in zip(batches, links, strict=True):
                 if link_or_none is not None:

@@ -17,11 +17,11 @@ it, ``hs:{NS}:owner`` says which node has had it last.
 
 from __future__ import annotations
 
-from binascii import crc_hqx
+from binascii import crc32, crc_hqx
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from hotset._wire import part_of as part_among, spread_names
+from hotset._wire import part_of as part_among, placed_names, spread_names
 from hotset.tiers.keys import Keys, Kind
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def part_of(name: str) -> int:
 class PartedKeys(Keys):
     """The keys of one namespace on a Cluster."""
 
-    __slots__ = ("_leases", "_places", "_removals", "owner", "tag")
+    __slots__ = ("_leases", "_places", "_removals", "fronts", "owner", "tag")
 
     def __init__(self, namespace: str) -> None:
         super().__init__(namespace)
@@ -74,6 +74,8 @@ class PartedKeys(Keys):
         self.owner = f"hs:{{{self.tag}}}:owner"
         self._entry = f"{front}k{{"
         self._places = tuple(f"{front}k{{{tag}}}:" for tag in TAGS)
+        # What the check of an entry is begun with, by part.
+        self.fronts = tuple(crc32(place.encode("utf-8", "surrogatepass")) for place in self._places)
         self._leases = tuple(f"{front}l{{{tag}}}:" for tag in TAGS)
         self._removals = tuple(f"{front}r{{{tag}}}:" for tag in TAGS)
         self.tracked = (self._entry, self.state, self._bell)
@@ -101,9 +103,13 @@ class PartedKeys(Keys):
             groups[part_of(name)].append(name)
         return list(groups.values())
 
-    def spread(self, names: Sequence[str]) -> tuple[list[str], bytes, dict[int, bytes]]:
-        """Return where the entries of names are, the part of each as a byte, and by part what asks for them all."""
+    def spread(self, names: Iterable[str]) -> tuple[bytes, dict[int, bytes]]:
+        """Return the part of each name as a byte, and by part what asks for its entries."""
         return spread_names(names, self._places)
+
+    def placed(self, names: Sequence[str], order: bytes) -> list[str]:
+        """Return where the entries of names are, of which the parts are known."""
+        return placed_names(names, order, self._places)
 
     def meaning(self, key: bytes) -> tuple[Kind, str]:
         """Return of what kind a key is, and its name or tag; "" for what is not announced, or not of this namespace."""

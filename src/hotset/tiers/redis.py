@@ -70,7 +70,7 @@ _SIGNATURE: Final = lease_marker(bytes(VERSION_BYTES))[:KIND_AT]
 _LONGEST: Final = 1e12
 _FOR_EVER: Final = "0"
 _TOUCHES: Final = 3
-_LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
+LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
 
 _tiers: Final[weakref.WeakSet[RedisTier]] = weakref.WeakSet()
 
@@ -323,7 +323,7 @@ class RedisTier:
 
     def _found(self, keys: Keys, places: list[str], values: list[Any], state: State) -> Operation[Reading]:
         """Return what is made of the bytes that were at these keys, as of a state."""
-        cleared, epoch = min(state.cleared, _LAST_EPOCH), min(state.epoch, _LAST_EPOCH)
+        cleared, epoch = min(state.cleared, LAST_EPOCH), min(state.epoch, LAST_EPOCH)
         refused: dict[str, int] = {}
         now = self._clock.latest()
 
@@ -411,7 +411,7 @@ class RedisTier:
                 _, given = answer
                 leases.append(Found(None, given or marker, given is not None))
         if not there:
-            return Reading(leases, min(state.epoch, _LAST_EPOCH))
+            return Reading(leases, min(state.epoch, LAST_EPOCH))
         reading = yield from self._found(keys, places, [answer[0] for answer in replies], state)
         for number, lease in enumerate(leases):
             if lease is not NOTHING_FOUND:
