@@ -28,7 +28,7 @@ from hotset.replaying import replay
 from hotset.stats import CacheStats, ReplayResult
 
 if TYPE_CHECKING:
-    from hotset.tiered import ABSENT, Loaded, TieredCache
+    from hotset.tiered import ABSENT, Loaded, TieredCache, WriteBehind, WritePolicy
     from hotset.tiers import MemoryTier, RedisTier
 
 __all__ = [
@@ -50,6 +50,8 @@ __all__ = [
     "TTLCache",
     "TieredCache",
     "TinyLFUCache",
+    "WriteBehind",
+    "WritePolicy",
     "__version__",
     "cache",
     "cached",
@@ -62,6 +64,8 @@ _LATER = {
     "ABSENT": "hotset.tiered",
     "Loaded": "hotset.tiered",
     "TieredCache": "hotset.tiered",
+    "WriteBehind": "hotset.tiered",
+    "WritePolicy": "hotset.tiered",
     "MemoryTier": "hotset.tiers",
     "RedisTier": "hotset.tiers",
 }

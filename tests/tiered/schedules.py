@@ -38,6 +38,7 @@ from tiered.tasks import Effect, Task
 import hotset.tiers.memory
 from hotset.errors import LoadTimeout, TierTimeout
 from hotset.tiered.options import Options
+from hotset.tiered.origin import Origin
 from hotset.tiered.values import ABSENT, MISSING, Loaded
 from hotset.tiers.contract import CLEAR
 
@@ -514,7 +515,7 @@ class Schedule:
         """A set whose `save` counts the key up."""
         (key,) = operation.keys
         tags = (self.group(key), Tagged(operation, key))
-        flow = cache.logic.write({key: Numbered(operation, key)}, self.options, tags, self.save)
+        flow = cache.logic.write({key: Numbered(operation, key)}, self.options, tags, Origin(self.save, None, None, None).calls_to_save)
         return self.holding(operation, flow, stores=True)
 
     def remove_flow(self, cache, operation, *, expire=False, tomb=False):
@@ -528,7 +529,8 @@ class Schedule:
             else:
                 for key in operation.keys:
                     yield Effect(functools.partial(self.bump, operation, key, tomb=tomb), f"counts {key} up")
-            yield from cache.logic.remove(operation.keys, expire=expire, delete=delete)
+            calls = None if delete is None else Origin(None, None, delete, None).calls_to_delete
+            yield from cache.logic.remove(operation.keys, expire=expire, delete=calls)
 
         return self.holding(operation, inner(), stores=False)
 

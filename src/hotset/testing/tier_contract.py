@@ -38,6 +38,7 @@ import pytest
 
 from hotset.errors import TierError
 from hotset.testing.driver import LONG, NAMES, Driver, RecordingListener, opened, run_threads, same_face
+from hotset.testing.hold_contract import HoldContract
 from hotset.testing.schedule import Schedule
 from hotset.tiers.contract import CLEAR, Tier
 
@@ -52,7 +53,7 @@ SHORT: Final = 0.05  # seconds; what is waited out
 SLACK: Final = 0.05  # seconds by which a tier's clock may be coarse
 
 
-class TierContract:
+class TierContract(HoldContract):
     """The contract suite. A subclass makes the tier; hooks say what is particular about it."""
 
     # Seconds until the suite gives up waiting for what must happen.

@@ -1,22 +1,35 @@
-"""Writing and removing: what the origin is told first, then the levels from the bottom up, then memory."""
+"""Writing and removing: the shared levels let go, the origin is told, then the levels from the bottom up, then memory.
+
+**Through**, around, invalidate, and removals at the origin: shared levels that can hold names do so before the origin
+is told, and settle after. Whenever the process dies in between, they have nothing of these names, and take nothing from
+anybody until the hold has run out: what was loaded before the origin changed cannot come back.
+
+**Behind**: the journal first, then the levels. Until the origin has a write, it is served in place of what levels and
+origin say; when it has, what the levels say is compared once more, because another process may have loaded the older
+value in the meantime.
+"""
 
 from __future__ import annotations
 
-import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
-from hotset.errors import TierError
+from hotset.errors import TierError, WriteError, WriteRefused
 from hotset.names import name_of
 from hotset.tiered.books import Books
-from hotset.tiered.effects import Ask, Load
+from hotset.tiered.effects import Acknowledge, Ask, Carried, Load
+from hotset.tiered.values import ABSENT
+from hotset.tiered.write_policy import WritePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
+    from hotset.tiered.origin import Call
+    from hotset.tiered.unsaved import Unsaved
+    from hotset.tiers.contract import Entry, Fence
 
 __all__ = ["Writes"]
 
@@ -24,65 +37,147 @@ __all__ = ["Writes"]
 class Writes(Books):
     """The flows of a change."""
 
-    def write(self, items: dict[Any, Any], options: Options, tags: tuple[str, ...], save: Any) -> Flow:
-        """Store values: at the origin, if there is a `save`, then in all levels."""
-        named = {name_of(key): (key, value) for key, value in items.items()}
+    def write(
+        self,
+        items: dict[Any, Any],
+        options: Options,
+        tags: tuple[str, ...],
+        save: Callable[[dict[Any, Any]], list[Call]] | None,
+        policy: WritePolicy = WritePolicy.THROUGH,
+    ) -> Flow:
+        """Store values: at the origin, if there are calls to `save` them, then in all levels as the policy says."""
+        names = {name_of(key): key for key in items}
         memory = self._memory()
         # Of two changes at once, here or in another process, nobody knows which is the later at the levels below, or
         # at the origin: then memory gets nothing.
-        fences = memory.claim(named) if memory is not None else {}
+        fences = memory.claim(names) if memory is not None else {}
+        held: dict[Level, Any] = {}
         refusal: Exception | None = None
+        stored = set(items)
+        expire = policy is WritePolicy.AROUND
         if save is not None:
-            for count, (key, value) in enumerate(list(named.values())):
-                try:
-                    yield Load(save, key, value)
-                except Exception as error:
-                    if not count:
-                        raise
-                    # What was saved before is the origin's value now.
-                    named = dict(itertools.islice(named.items(), count))
-                    refusal = error
-                    break
-        self._detach(named)
+            yield from self._carried(list(items))
+            try:
+                held = yield from self._hold(list(names), expire=expire)
+                stored, refusal = yield from self._told(save(items))
+            except BaseException:
+                self._broken_off(names, self.below)
+                raise
+        if policy is not WritePolicy.THROUGH:
+            stored = set()
+        self._detach(names)
         asked = time.monotonic()
-        entries = {name: self.entry_of(value, options, tags=tags) for name, (_, value) in named.items()}
-        stored = [(name, entry) for name, entry in entries.items() if entry.life > 0]
-        gone = [name for name, entry in entries.items() if entry.life <= 0]
+        entries = {
+            name: self.entry_of(items[key], options, tags=tags) for name, key in names.items() if key in stored
+        }
+        told, contested = yield from self._spread(list(names), entries, held, expire=expire)
+        if expire and refusal is None:
+            self._detach(names)
+            self._forget(names, expire=True)
+            return
+        self._keep(names, entries, fences, contested, asked, options, told=told)
+        if refusal is not None:
+            raise refusal
+
+    def _carried(self, keys: list[Any]) -> Flow:
+        """Wait until the origin has the earlier writes behind of these keys: it must not get them after this one."""
+        behind = self.behind
+        if behind is None or not behind.depth:
+            return
+        if not (yield Carried(behind, keys)):
+            raise WriteRefused(f"earlier writes behind of {keys!r} have not reached the origin in {behind.wait:g} s")
+
+    def _hold(self, names: list[str], *, expire: bool) -> Generator[Effect, Any, dict[Level, Any]]:
+        """Have the shared levels let go of names, and hold them; by what each does."""
+        held: dict[Level, Any] = {}
+        for level in self.below:
+            if not getattr(level.tier, "holds", False):
+                continue
+            for name in names:
+                self.own.set(name, b"")
+            try:
+                held[level] = yield Ask(level, "hold", names, expire=expire)
+            except TierError:
+                self.pending.removes(level, names)
+        return held
+
+    def _told(self, calls: Sequence[Call]) -> Generator[Effect, Any, tuple[set[Any], Exception | None]]:
+        """Call the origin, until it refuses; the keys that it has taken, and what it has raised."""
+        taken: set[Any] = set()
+        for call in calls:
+            try:
+                yield Load(call.function)
+            except Exception as error:  # noqa: BLE001 - raised when the levels have been told of the rest
+                return taken, error
+            taken.update(call.keys)
+        return taken, None
+
+    def _spread(
+        self, names: list[str], entries: dict[str, Entry], held: dict[Level, Any], *, expire: bool = False
+    ) -> Generator[Effect, Any, tuple[bool, set[str]]]:
+        """Tell the levels below what there is of names now: entries, or nothing.
+
+        Returns whether one of them tells of changes, and which names somebody else has changed at the same time.
+        """
+        stored = {name: entry for name, entry in entries.items() if entry.life > 0}
+        gone = [name for name in names if name not in stored]
         told = False
+        contested: set[str] = set()
         left = list(reversed(self.below))
         try:
             while left:
                 level = left[0]
-                for name, entry in stored:
-                    self.own.set(name, entry.version)
+                for name in names:
+                    self.own.set(name, stored[name].version if name in stored else b"")
                 try:
-                    if stored:
-                        yield Ask(level, "write", stored)
-                    if gone:
-                        yield Ask(level, "remove", gone)
-                    level.writes += len(entries)
+                    if level in held:
+                        items = [(name, stored.get(name)) for name in names]
+                        alone = yield Ask(level, "settle", items, held[level], expire=expire)
+                        contested.update(name for name, mine in zip(names, alone, strict=True) if not mine)
+                    else:
+                        if stored:
+                            yield Ask(level, "write", list(stored.items()))
+                        if gone:
+                            yield Ask(level, "remove", gone, expire=expire)
+                    level.writes += len(names)
                     told |= level.streams
                 except TierError:
-                    self.pending.writes(level, stored)
+                    self.pending.writes(level, stored.items())
                     self.pending.removes(level, gone)
                 else:
-                    self.pending.done(level, entries)
+                    self.pending.done(level, names)
                 left.pop(0)
         except BaseException:
-            self._broken_off(named, left)
+            self._broken_off(names, left)
             raise
-        self._detach(named)
-        for name in named:
+        return told, contested
+
+    def _keep(
+        self,
+        names: Iterable[str],
+        entries: dict[str, Entry],
+        fences: dict[str, Fence],
+        contested: set[str],
+        asked: float,
+        options: Options,
+        *,
+        told: bool,
+    ) -> None:
+        """Have memory keep what the levels below have been told, as far as nobody else has changed it."""
+        names = list(names)
+        memory = self.memory if fences else None
+        self._detach(names)
+        for name in names:
             self.departed.pop(name, None)
-        self._forget(gone if memory is not None else named)
-        if memory is not None:
-            items_of_memory = [(name, entry, fences[name]) for name, entry in stored]
-            for record in memory.put_many(items_of_memory, asked, own=True):
-                if record is not None:
-                    record.loose = self.streamed and not told
-                    self._arm(record, options, None)
-        if refusal is not None:
-            raise refusal
+        stored = {name: entry for name, entry in entries.items() if entry.life > 0 and name not in contested}
+        self._forget([name for name in names if memory is None or name not in stored])
+        if memory is None:
+            return
+        items = [(name, entry, fences[name]) for name, entry in stored.items()]
+        for record in memory.put_many(items, asked, own=True):
+            if record is not None:
+                record.loose = self.streamed and not told
+                self._arm(record, options, None)
 
     def _broken_off(self, names: Iterable[str], levels: Iterable[Level]) -> None:
         """A write or removal was cancelled, or its value cannot be encoded: nobody may believe in what there was."""
@@ -92,32 +187,109 @@ class Writes(Books):
         for level in levels:
             self.pending.removes(level, names)
 
-    def remove(self, keys: Iterable[Any], *, expire: bool = False, delete: Any = None) -> Flow:
-        """Remove keys from all levels, or end their lives; from the origin first, if there is a `delete`."""
+    def write_behind(self, items: dict[Any, Any], options: Options, tags: tuple[str, ...]) -> Flow:
+        """Store values in the journal, then in all levels; ABSENT stands for a removal."""
+        behind = self.behind
+        assert behind is not None  # noqa: S101 - for the type checker: no policy is "behind" without
+        memory = self._memory()
+        unsaved = []
+        for key, value in items.items():
+            name = name_of(key)
+            unsaved.append(behind.prepare(key, name, self.entry_of(value, options, tags=tags)))
+        names = [item.name for item in unsaved]
+        fences = memory.claim(names) if memory is not None else {}
+        try:
+            try:
+                yield Acknowledge(behind, unsaved)
+            except WriteError:
+                raise  # none of them is made
+            except BaseException:
+                self._broken_off(names, self.below)
+                raise
+            self._detach(names)
+            asked = time.monotonic()
+            entries = {item.name: item.entry for item in unsaved if item.entry is not None and not item.entry.absent}
+            told, _ = yield from self._spread(names, entries, {})
+            overtaken = {item.name for item in unsaved if item.overtaken}
+            if overtaken:
+                # The later write may have come to the levels before this one.
+                yield from self._spread(list(overtaken), {}, {})
+            self._keep(names, entries, fences, overtaken, asked, options, told=told)
+        finally:
+            behind.spread(unsaved)
+
+    def carried(self, items: Sequence[Unsaved]) -> Flow:
+        """The origin has writes behind: levels that have something else of them have it from before, and lose it.
+
+        What others are loading, too: they may have asked the origin before.
+        """
+        behind = self.behind
+        items = [item for item in items if behind is not None and behind.find(item.name) in {None, item}]
+        names = [item.name for item in items]
+        for level in reversed(self.below if names else []):
+            if not level.tier.shared:
+                continue
+            try:
+                reading = yield Ask(level, "read", names)
+                others = [
+                    item.name
+                    for item, found in zip(items, reading.found, strict=True)
+                    if found.entry is None or item.entry is None or found.entry.version != item.entry.version
+                ]
+                if others:
+                    yield Ask(level, "remove", others)
+            except TierError:
+                self.pending.removes(level, names)
+
+    def remove(
+        self,
+        keys: Iterable[Any],
+        *,
+        expire: bool = False,
+        delete: Callable[[Iterable[Any]], list[Call]] | None = None,
+    ) -> Flow:
+        """Remove keys from all levels, or end their lives; from the origin before, if there are calls to `delete`."""
         keys = list(keys)
-        if delete is not None:
-            for key in keys:
-                yield Load(delete, key)
         names = [name_of(key) for key in keys]
+        held: dict[Level, Any] = {}
+        refusal: Exception | None = None
+        if delete is not None:
+            yield from self._carried(keys)
+            try:
+                held = yield from self._hold(names, expire=expire)
+                _, refusal = yield from self._told(delete(keys))
+            except BaseException:
+                self._broken_off(names, self.below)
+                raise
         self._detach(names, "expired by hand" if expire else "invalidated")
         self._forget(names, expire=expire)
-        left = list(reversed(self.below))
-        for name in names:
-            self.own.set(name, b"")
+        yield from self._spread(names, {}, held, expire=expire)
+        self._detach(names)
+        self._forget(names, expire=expire)
+        if refusal is not None:
+            raise refusal
+
+    def remove_behind(self, keys: Iterable[Any], options: Options) -> Flow:
+        """Remove keys from all levels, and have the journal remember that the origin is to remove them."""
+        yield from self.write_behind(dict.fromkeys(keys, ABSENT), options, ())
+
+    def hold(self, keys: Iterable[Any], *, expire: bool = False) -> Flow:
+        """Remove keys from all levels, and have those that can hold them until `release`; by what they do."""
+        names = [name_of(key) for key in keys]
+        self._detach(names)
+        self._forget(names, expire=expire)
         try:
-            while left:
-                level = left[0]
-                try:
-                    yield Ask(level, "remove", names, expire=expire)
-                    level.writes += len(names)
-                except TierError:
-                    self.pending.removes(level, names)
-                else:
-                    self.pending.done(level, names)
-                left.pop(0)
+            return (yield from self._hold(names, expire=expire))
         except BaseException:
-            self._broken_off(names, left)
+            self._broken_off(names, self.below)
             raise
+
+    def release(self, keys: Iterable[Any], held: dict[Level, Any], *, expire: bool = False) -> Flow:
+        """Remove keys again, now that the origin has changed, and end what `hold` has begun."""
+        names = [name_of(key) for key in keys]
+        self._detach(names, "invalidated")
+        self._forget(names, expire=expire)
+        yield from self._spread(names, {}, held, expire=expire)
         self._detach(names)
         self._forget(names, expire=expire)
 

@@ -9,6 +9,12 @@ that the name was in; a fill is accepted only if the name is in that state still
 Whatever changes a name (write, remove, or another fill) breaks the fences handed out before. A reading of a name that
 is not there has no fence (None): ``lease`` gives one. A process-local tier (``shared`` is False) may do with less.
 
+A shared tier may offer to *hold* names (`HoldingTier`): they are removed, and until their holder settles, or a time
+runs out that the tier sets, nobody is given a lease for them and no fill of theirs is accepted, whatever its fence. So
+a writer that dies between its change of the origin and that of the tier leaves nothing there that is older. Of several
+who hold a name at once none may store: nobody knows whose change of the origin was the last. Readers, plain writes and
+removals go on as if nobody held it.
+
 An *epoch* is a number that a shared tier counts up with every invalidation by tag. An entry carries the epoch as of
 before its load began; it is dead if one of its tags, or CLEAR, was invalidated in a later epoch. That makes the
 invalidation of a tag, or of everything, O(1).
@@ -27,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_chec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["CLEAR", "NOTHING_FOUND", "Entry", "Fence", "Found", "Listener", "Opened", "Reading", "Tier"]
+__all__ = ["CLEAR", "NOTHING_FOUND", "Entry", "Fence", "Found", "HoldingTier", "Listener", "Opened", "Reading", "Tier"]
 
 # The tag that every entry has: what `clear` invalidates.
 CLEAR: Final = "*"
@@ -196,3 +202,27 @@ class Tier(Protocol):
 
     async def ainvalidate(self, tags: Sequence[str]) -> int:
         """See invalidate."""
+
+
+@runtime_checkable
+class HoldingTier(Tier, Protocol):
+    """A shared tier that can hold names while the origin is changed."""
+
+    # True; without it, or with false, a tier is no holding one though it has the methods.
+    holds: bool
+
+    def hold(self, names: Sequence[str], *, expire: bool = False) -> Any:
+        """Remove names as `remove` does, and hold them; what `settle` is to be told."""
+
+    def settle(self, items: Sequence[tuple[str, Entry | None]], hold: Any, *, expire: bool = False) -> list[bool]:
+        """End the hold of names and store their entries; or with None leave nothing, or with `expire` nothing alive.
+
+        Returns which names nobody else has held meanwhile, nor the time has run out of: the others are removed. A hold
+        may be settled in several calls, each name once.
+        """
+
+    async def ahold(self, names: Sequence[str], *, expire: bool = False) -> Any:
+        """See hold."""
+
+    async def asettle(self, items: Sequence[tuple[str, Entry | None]], hold: Any, *, expire: bool = False) -> list[bool]:
+        """See settle."""

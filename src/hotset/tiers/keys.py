@@ -5,14 +5,15 @@ key                         what is there                                       
 ==========================  =======================================================  =================
 ``hs:NS:k:NAME``            the entry, as `hotset.wire` writes it                    yes
 ``hs:NS:l{hs:NS:k:NAME}``   the lease of a name that is not there: 16 bytes          no
+``hs:NS:h{hs:NS:k:NAME}``   for the time of a lease: that, and who, holds the name   no
 ``hs:NS:r{hs:NS:k:NAME}``   for seconds: who has removed the name last               no
 ``hs:{NS}:epoch``           "epoch cleared floor who", see `scripts`                 yes
 ``hs:{NS}:tags``            a hash: in which epoch each tag was invalidated last     no
 ``hs:{NS}:bell:TAG``        "epoch who", for seconds: a tag was invalidated          yes
 ==========================  =======================================================  =================
 
-Leases are kept apart from entries, so that a miss is not announced to every process as a change. The mark of a removal
-tells the process that made it that what is announced is its own doing. Both hash to the slot of their entry, the rest
+Leases and holds are kept apart from entries, so that a miss is not announced to every process as a change. The mark of a removal
+tells the process that made it that what is announced is its own doing. They hash to the slot of their entry, the rest
 to one slot of the namespace, so scripts have the keys that they need on one node. (Only a name that has a closing brace
 without being a hash tag of its own may have them elsewhere.)
 
@@ -37,13 +38,14 @@ _QUOTED: Final = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%:{}"})
 class Keys:
     """The keys of one namespace."""
 
-    __slots__ = ("_bell", "_entry", "_lease", "_removal", "channel", "state", "tags", "tracked")
+    __slots__ = ("_bell", "_entry", "_hold", "_lease", "_removal", "channel", "state", "tags", "tracked")
 
     def __init__(self, namespace: str) -> None:
         space = namespace.translate(_QUOTED)
         self._entry = f"hs:{space}:k:"
         # What is kept beside an entry hashes to its slot.
         self._lease = f"hs:{space}:l{{{self._entry}"
+        self._hold = f"hs:{space}:h{{{self._entry}"
         self._removal = f"hs:{space}:r{{{self._entry}"
         self._bell = f"hs:{{{space}}}:bell:"
         self.state = f"hs:{{{space}}}:epoch"
@@ -65,6 +67,10 @@ class Keys:
     def lease(self, name: str) -> str:
         """Return where the lease of a name is."""
         return self._lease + name + "}" if "}" not in name else _beside(self._lease, name)
+
+    def hold(self, name: str) -> str:
+        """Return where it says that a name is held."""
+        return self._hold + name + "}" if "}" not in name else _beside(self._hold, name)
 
     def removal(self, name: str) -> str:
         """Return where it says who has removed a name."""

@@ -4,7 +4,8 @@
   follows if the entries have tags that were not looked at since the last invalidation, and when a server is met for the
   first time.
 - **Fences**: a fence is the first 16 bytes of what is there, which no two writes have in common, or the lease of a name
-  that is not there. A fill compares and stores in one script; whatever changes a name takes its lease away.
+  that is not there. A fill compares and stores in one script; whatever changes a name takes its lease away. A name that
+  is *held* is leased to nobody and filled by nobody.
 - **Times**: what is kept for ever or not is the server's affair (PX); the logical life is written as a moment of the
   server's clock, of which each client knows bounds (`servertime`). Clocks of clients do not matter.
 - **Changes by others** come over a `stream`.
@@ -23,12 +24,12 @@ import secrets
 import time
 import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import hiredis
 
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.contract import CLEAR, Found, Reading
+from hotset.tiers.contract import CLEAR, NOTHING_FOUND, Found, Reading
 from hotset.tiers.keys import Keys
 from hotset.tiers.links import (
     AsyncLinks,
@@ -42,7 +43,20 @@ from hotset.tiers.links import (
     raise_refusal,
     take_time,
 )
-from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, LEASE, SCRIPTS, STATE, TAG_FIELD, Script, State
+from hotset.tiers.scripts import (
+    EXPIRE,
+    FILL,
+    FLOOR_FIELD,
+    HOLD,
+    INVALIDATE,
+    LEASE,
+    SCRIPTS,
+    SETTLE,
+    STATE,
+    TAG_FIELD,
+    Script,
+    State,
+)
 from hotset.tiers.servertime import ServerTime
 from hotset.tiers.stream import BELL_MS, MARK_MS, OwnVersions, Stream, names_message, tags_message
 from hotset.versions import VERSION_BYTES, new_version
@@ -68,6 +82,7 @@ _SIGNATURE: Final = lease_marker(bytes(VERSION_BYTES))[:KIND_AT]
 # The server counts milliseconds in 64 bits from 1970; more than this is for ever.
 _FOREVER: Final = 1e12
 _TOUCHES: Final = 3
+_HELD: Final = NOTHING_FOUND  # what is leased of a name that is held: no fence
 _LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
 
 _tiers: Final[weakref.WeakSet[RedisTier]] = weakref.WeakSet()
@@ -82,7 +97,7 @@ class RedisTier:
     - `wire`: how entries are written; or `codec`, for `Wire(codec)`.
     - `timeout`: seconds that an operation takes at most, `connect_timeout` those of them for connecting.
     - `max_connections`: of this process, for threads. Event loops have one each, and the stream has one.
-    - `lease`: seconds that a lease is good for; a load that takes longer is not stored.
+    - `lease`: seconds that a lease is good for, and a hold; a load that takes longer is not stored.
     - `stream`: how changes by others are learned, "tracking" or "pubsub" (see `hotset.tiers.stream`; all processes the
       same), or None for not at all; `heartbeat` is how often the connection is tried, in seconds.
 
@@ -91,6 +106,7 @@ class RedisTier:
     """
 
     shared = True
+    holds = True
 
     @property
     def streams(self) -> bool:
@@ -369,7 +385,7 @@ class RedisTier:
         for name, place in zip(names, places, strict=True):
             marker = lease_marker(new_version())
             markers.append(marker)
-            commands.append(("EVALSHA", LEASE.sha, 2, place, keys.lease(name), marker, self._lease_ms))
+            commands.append(("EVALSHA", LEASE.sha, 3, place, keys.lease(name), keys.hold(name), marker, self._lease_ms))
         replies = yield commands
         if hiredis.ReplyError in map(type, replies):
             replies = yield from self._mended(commands, replies)
@@ -378,7 +394,7 @@ class RedisTier:
         if text != known:
             state = yield from self._learn(keys, text)
         leases: list[Any] = [  # Found, or None where there is something
-            None if entry else Found(None, there[0] or marker, there[0] is not None)
+            None if entry else _HELD if there[0] == b"" else Found(None, there[0] or marker, there[0] is not None)
             for (entry, *there), marker in zip(answers, markers, strict=True)
         ]
         if None not in leases:
@@ -413,8 +429,8 @@ class RedisTier:
 
     def _fill_command(self, keys: Keys, name: str, data: bytes, fence: bytes, keep: float, tell: bool) -> Command:  # noqa: FBT001
         channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
-        place, lease, mark = keys.entry(name), keys.lease(name), keys.removal(name)
-        return ("EVALSHA", FILL.sha, 3, place, lease, mark, fence, data, _milliseconds(keep), channel, message)
+        place, lease, mark, hold = keys.entry(name), keys.lease(name), keys.removal(name), keys.hold(name)
+        return ("EVALSHA", FILL.sha, 4, place, lease, mark, hold, fence, data, _milliseconds(keep), channel, message)
 
     def _encoded(self, keys: Keys, name: str, entry: Entry, now: float) -> bytes:
         data = self._wire.encode(keys.entry(name), entry, now)
@@ -449,16 +465,56 @@ class RedisTier:
         marks = [] if expire else self._marks(keys, names)
         if expire:
             for name in names:
-                version = new_version()
-                self._own.add(version)
                 places = keys.entry(name), keys.lease(name)
-                commands.append(_call(EXPIRE, places, _SIGNATURE, KIND_AT, ended(version)))
+                commands.append(_call(EXPIRE, places, *self._ending(expire)))
         else:
             commands += [("SET", mark, self._sender, "PX", MARK_MS) for mark in marks]
             commands.append(("UNLINK", *keys.entries(names), *map(keys.lease, names)))
         self._publish(keys, names, commands)
         # A server that is out of memory sets no marks, and removes all the same.
         yield from self._asked(commands, optional=range(len(marks)))
+
+    def _hold(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[_Hold]:  # noqa: FBT001
+        token = new_version()
+        marks = [] if expire else self._marks(keys, names)
+        commands: list[Command] = [("SET", mark, self._sender, "PX", MARK_MS) for mark in marks]
+        # The state is asked for here, where it costs no round trip: entries are written as of before they were saved.
+        commands.append(("GET", keys.state))
+        for name in names:
+            places = keys.entry(name), keys.lease(name), keys.hold(name)
+            commands.append(_call(HOLD, places, token, self._lease_ms, *self._ending(expire)))
+        self._publish(keys, names, commands)
+        replies = yield from self._asked(commands, optional=range(len(marks)))
+        state = yield from self._learn(keys, replies[len(marks)])
+        return _Hold(token, min(state.epoch, _LAST_EPOCH))
+
+    def _settle(
+        self,
+        keys: Keys,
+        items: Sequence[tuple[str, Entry | None]],
+        hold: _Hold,
+        expire: bool,  # noqa: FBT001
+    ) -> Operation[list[bool]]:
+        commands: list[Command] = []
+        now = self._clock.earliest()
+        published = self._mode == "pubsub"
+        for name, entry in items:
+            data, ms = b"", 0
+            if entry is not None and entry.keep > 0:
+                data, ms = self._encoded(keys, name, entry.as_of(hold.epoch), now), _milliseconds(entry.keep)
+            channel, message = (keys.channel, names_message(self._sender, [name])) if published else ("", "")
+            places = keys.entry(name), keys.lease(name), keys.hold(name), keys.removal(name)
+            commands.append(_call(SETTLE, places, hold.token, data, ms, channel, message, *self._ending(expire)))
+        replies = yield from self._asked(commands)
+        return [reply == 1 for reply in replies]
+
+    def _ending(self, expire: bool) -> tuple[bytes, int, bytes]:  # noqa: FBT001
+        """Return by what a script ends the life of an entry, or drops it."""
+        if not expire:
+            return _SIGNATURE, KIND_AT, b""
+        version = new_version()
+        self._own.add(version)
+        return _SIGNATURE, KIND_AT, ended(version)
 
     def _marks(self, keys: Keys, names: Sequence[str]) -> list[str]:
         """Return where it is marked that this process has removed names, if its stream asks for that."""
@@ -585,6 +641,24 @@ class RedisTier:
         if names:
             await self._arun(self._remove(self._opened(), names, expire))
 
+    def hold(self, names: Sequence[str], *, expire: bool = False) -> _Hold:
+        """Remove names and hold them, in one round trip, until they are settled or for `lease` seconds at most."""
+        return self._run(self._hold(self._opened(), names, expire))
+
+    async def ahold(self, names: Sequence[str], *, expire: bool = False) -> _Hold:
+        """See hold."""
+        return await self._arun(self._hold(self._opened(), names, expire))
+
+    def settle(self, items: Sequence[tuple[str, Entry | None]], hold: _Hold, *, expire: bool = False) -> list[bool]:
+        """Store what has been held, in one round trip; which names nobody else has held meanwhile."""
+        return self._run(self._settle(self._opened(), items, hold, expire))
+
+    async def asettle(
+        self, items: Sequence[tuple[str, Entry | None]], hold: _Hold, *, expire: bool = False
+    ) -> list[bool]:
+        """See settle."""
+        return await self._arun(self._settle(self._opened(), items, hold, expire))
+
     def touch(self, name: str, life: float, keep: float) -> bool:
         """Give an entry new times, in two round trips; whether it was there. Raises TierError."""
         return self._run(self._touch(self._opened(), name, life, keep))
@@ -600,6 +674,13 @@ class RedisTier:
     async def ainvalidate(self, tags: Sequence[str]) -> int:
         """See invalidate."""
         return await self._arun(self._invalidate(self._opened(), tags))
+
+
+class _Hold(NamedTuple):
+    """By what names are held, and the epoch as of then."""
+
+    token: bytes
+    epoch: int
 
 
 def _call(script: Script, keys: Sequence[str], *arguments: str | bytes | float) -> Command:

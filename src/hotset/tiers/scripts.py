@@ -19,9 +19,11 @@ __all__ = [
     "EXPIRE",
     "FILL",
     "FLOOR_FIELD",
+    "HOLD",
     "INVALIDATE",
     "LEASE",
     "SCRIPTS",
+    "SETTLE",
     "STATE",
     "TAG_FIELD",
     "Script",
@@ -130,19 +132,25 @@ return finish()
 """
 )
 
-# KEYS: entry, lease. ARGV: lease, milliseconds. Returns the entry; or nothing, and the lease that was there already. An
-# empty string is no entry, and no fence.
+# KEYS: entry, lease, hold. ARGV: lease, milliseconds. Returns the entry; or nothing, and the lease that was there
+# already, which is empty where the name is held. An empty string is no entry, and no fence.
 LEASE: Final = _script("""
 local there = redis.call('GET', KEYS[1])
 if there and there ~= '' then
     return {there}
 end
+if redis.call('EXISTS', KEYS[3]) == 1 then
+    return {false, ''}
+end
 return {false, redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'NX', 'GET')}
 """)
 
-# KEYS: entry, lease, mark of a removal. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and message
-# ('' for none). Returns whether the fence held.
+# KEYS: entry, lease, mark of a removal, hold. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and
+# message ('' for none). Returns whether the fence held, and nobody holds the name.
 FILL: Final = _script("""
+if redis.call('EXISTS', KEYS[4]) == 1 then
+    return 0
+end
 local there = redis.call('GETRANGE', KEYS[1], 0, 15)
 if there == '' then
     there = redis.call('GET', KEYS[2])
@@ -162,16 +170,91 @@ end
 return 1
 """)
 
-# KEYS: entry, lease. ARGV: how an entry begins, where its kind is, the bytes that end its life. What is no entry is
-# dropped.
-EXPIRE: Final = _script("""
-redis.call('DEL', KEYS[2])
-if redis.call('STRLEN', KEYS[1]) <= 16 or redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
-    return redis.call('DEL', KEYS[1])
+# Ends the life of an entry, or drops it where there is nothing to end it by; what is no entry is dropped. Wants how an
+# entry begins, where its kind is, and the bytes that end its life ('' to drop it).
+_LEAVE: Final = """
+local function leave(place, signature, at, ending)
+    if ending == '' or redis.call('STRLEN', place) <= 16
+        or redis.call('GETRANGE', place, 0, #signature - 1) ~= signature then
+        return redis.call('DEL', place)
+    end
+    redis.call('SETRANGE', place, at, ending)
+    return 1
 end
-redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3])
+"""
+
+# KEYS: entry, lease. ARGV: see _LEAVE.
+EXPIRE: Final = _script(
+    _LEAVE
+    + """
+redis.call('DEL', KEYS[2])
+return leave(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+"""
+)
+
+# What holds a name is "count token": of several who hold it at once nobody knows whose change is the last one, so
+# that the token is nobody's from then on, until all of them have settled.
+
+# KEYS: entry, lease, hold. ARGV: token, milliseconds; see _LEAVE. What is there goes first, for which there is memory
+# always.
+HOLD: Final = _script(
+    _LEAVE
+    + """
+redis.call('DEL', KEYS[2])
+leave(KEYS[1], ARGV[3], ARGV[4], ARGV[5])
+local held = redis.call('GET', KEYS[3])
+local count = held and tonumber(string.match(held, '^%d+'))
+if count then
+    held = string.format('%d ', count + 1)
+else
+    held = '1 ' .. ARGV[1]
+end
+redis.call('SET', KEYS[3], held, 'PX', ARGV[2])
 return 1
-""")
+"""
+)
+
+# KEYS: entry, lease, hold, mark of a removal. ARGV: token, encoded entry ('' for none), milliseconds to keep it (0 for
+# ever), channel and message ('' for none); see _LEAVE. Returns whether the name was held by this token alone; else
+# nothing is left there.
+SETTLE: Final = _script(
+    _LEAVE
+    + """
+local held = redis.call('GET', KEYS[3])
+local mine = held == '1 ' .. ARGV[1]
+if mine then
+    redis.call('DEL', KEYS[3])
+elseif held then
+    local count, token = string.match(held, '^(%d+) (.*)$')
+    count = tonumber(count) or 1
+    if token == '' then
+        count = count - 1
+    end
+    if count > 0 then
+        redis.call('SET', KEYS[3], string.format('%d ', count), 'KEEPTTL')
+    else
+        redis.call('DEL', KEYS[3])
+    end
+end
+redis.call('DEL', KEYS[2])
+if not mine then
+    redis.call('DEL', KEYS[1])
+elseif ARGV[2] == '' then
+    leave(KEYS[1], ARGV[6], ARGV[7], ARGV[8])
+else
+    if ARGV[3] == '0' then
+        redis.call('SET', KEYS[1], ARGV[2])
+    else
+        redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    end
+    redis.call('DEL', KEYS[4])
+end
+if ARGV[4] ~= '' then
+    redis.call('PUBLISH', ARGV[4], ARGV[5])
+end
+return mine and 1 or 0
+"""
+)
 
 # KEYS: entries, and as many marks of removals. Returns for each the fence of what is there, or who removed it, or ''.
 CHANGED: Final = _script("""
@@ -186,4 +269,4 @@ end
 return by
 """)
 
-SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, EXPIRE)
+SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, EXPIRE, HOLD, SETTLE)
