@@ -24,6 +24,7 @@ class Storage:
         self.kept = {}  # place -> (entry, when it was stored)
         self.states = defaultdict(int)  # place -> changes so far
         self.held = {}  # place -> (how many hold it, who alone or None, until when)
+        self.holds = 0  # so far
         self.leases = {}  # place -> its state when it was leased last
         self.epochs = defaultdict(int)  # namespace -> epoch
         self.ended = {}  # (namespace, tag) -> epoch of its last invalidation
@@ -185,8 +186,8 @@ class DictTier:
                 self.changed(name)
 
     def hold(self, names, *, expire=False):
-        token = object()
         with self.storage.lock:
+            token = self.storage.holds = self.storage.holds + 1
             self.remove(names, expire=expire)
             for name in names:
                 count, _ = self.held_by(name)
@@ -201,7 +202,7 @@ class DictTier:
         with self.storage.lock:
             for name, entry in items:
                 count, alone = self.held_by(name)
-                mine = alone is hold
+                mine = alone == hold
                 # Of several, or of another one whose change this one's overlaps, nobody is the last.
                 self.keep_held(name, count - (alone is None or mine), None)
                 settled.append(mine)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeadLetter", "Owner", "WriteBehind"]
 
+_LAST_SECONDS: Final = 2.0  # that `close` waits for each of its threads
 _MOST_AT_ONCE: Final = 20_000  # writes of one commit
 _IDLE: Final = 0.05  # seconds after which the journal is told of what is done with, if no write comes along
 _GATHER: Final = 0.0005  # seconds that a commit waits for as many writers as the last one had
@@ -591,7 +592,8 @@ class WriteBehind:
             self._wake()
         for thread in self._threads:
             if thread is not threading.current_thread():
-                thread.join(self.close_timeout + 5.0)
+                # The origin may keep the carrier for long; what it comes to then is in the journal.
+                thread.join(_LAST_SECONDS)
         with self._lock:
             requests, self._requests = list(self._requests), deque()
         for request in requests:
