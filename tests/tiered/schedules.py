@@ -515,7 +515,9 @@ class Schedule:
         """A set whose `save` counts the key up."""
         (key,) = operation.keys
         tags = (self.group(key), Tagged(operation, key))
-        flow = cache.logic.write({key: Numbered(operation, key)}, self.options, tags, Origin(self.save, None, None, None).calls_to_save)
+        flow = cache.logic.write(
+            {key: Numbered(operation, key)}, self.options, tags, Origin(self.save, None, None, None).calls_to_save
+        )
         return self.holding(operation, flow, stores=True)
 
     def remove_flow(self, cache, operation, *, expire=False, tomb=False):

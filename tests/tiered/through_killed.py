@@ -2,8 +2,8 @@
 
 python through_killed.py URL FOLDER [holds]
 
-After each, what is left at the levels is compared with the origin: while names are held, after another process has read,
-and after the holds have run out.
+After each, what is left at the levels is compared with the origin: while names are held, after another process has
+read, and after the holds have run out.
 """
 
 import os

@@ -1,12 +1,12 @@
 """Writes behind: acknowledged by a durable journal, given to the origin later, in batches.
 
-Two threads do it. The *clerk* has all writes that have come while it was at it on the disk by one commit (group commit),
-takes them into the queue, and only then are they acknowledged. The *carrier* gives the queue to the origin: `batch`
-writes at a time, the latest of each key, when there are so many or the oldest is `interval` old.
+Two threads do it. The *clerk* has all writes that have come while it was at it on the disk by one commit (group
+commit), takes them into the queue, and only then are they acknowledged. The *carrier* gives the queue to the origin:
+`batch` writes at a time, the latest of each key, when there are so many or the oldest is `interval` old.
 
 A batch that fails is halved, with a pause that doubles each time, until the origin takes one or a write fails alone.
-That one is put off for a time of its own, which doubles too, while the others go on; after `retries` failures alone it is
-a dead letter: listed by `dead`, tried anew by `replay`, dropped by `discard`.
+That one is put off for a time of its own, which doubles too, while the others go on; after `retries` failures alone it
+is a dead letter: listed by `dead`, tried anew by `replay`, dropped by `discard`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hotset.durations import finite, seconds
-from hotset.errors import JournalError, WriteError, WriteRefused
+from hotset.errors import WriteError, WriteRefused
 from hotset.forks import tell_child
 from hotset.names import key_of, name_of
 from hotset.tiered.journal import Changes, Journal, chunk_of
@@ -99,7 +99,7 @@ class WriteBehind:
       not reached the origin is lost when the process ends otherwise than by `close`.
     - `batch`: writes given to the origin at once at most; `interval`: how long one waits at most for others.
     - `max_queue`: writes that may wait; then a caller waits up to `wait`, and gets WriteRefused.
-    - `retries`, `backoff`, `longest`: how often a write may fail alone, the pause after the first failure and the longest.
+    - `retries`, `backoff`, `longest`: how often a write may fail alone, the pause after the first failure, the longest.
     - `close_timeout`: how long `close` tries to have all given to the origin. The journal keeps the rest.
     - `max_bytes`: of the journal's file; None for what the disk has.
 
@@ -130,7 +130,12 @@ class WriteBehind:
             raise ValueError(f"durable=False has no journal, got {journal!r}")
         if wire is not None and codec is not None:
             raise ValueError("give a wire or a codec, not both")
-        for what, number in (("batch", batch), ("max_queue", max_queue), ("retries", retries), ("max_bytes", max_bytes)):
+        for what, number in (
+            ("batch", batch),
+            ("max_queue", max_queue),
+            ("retries", retries),
+            ("max_bytes", max_bytes),
+        ):
             if what == "max_bytes" and number is None:
                 continue
             if type(number) is not int:
@@ -510,16 +515,22 @@ class WriteBehind:
         names = None if keys is None else [name_of(key) for key in keys]
         before = time.monotonic()
         with self._lock:
-            self._hurry = before
-            self._to_carry.notify()
             while self._ahead(before, names):
+                if self._hurry < before:
+                    self._hurry = before
+                    self._to_carry.notify()
                 left = deadline - time.monotonic()
                 if self._closed or self._forked or left <= 0:
                     return False
                 self._landed.wait(min(left, 1.0))
         return True
 
-    async def aflush(self, timeout: Duration | None = None, *, keys: Iterable[Any] | None = None) -> bool:
+    async def aflush(
+        self,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as of flush, which says what came of it
+        *,
+        keys: Iterable[Any] | None = None,
+    ) -> bool:
         """See flush."""
         return await asyncio.to_thread(self.flush, timeout, keys=keys)
 

@@ -61,9 +61,9 @@ class TieredCache(Generic[K, V]):
     dict, and `delete(key)`, or `delete_many(keys)`, write to the origin; one that has a parameter `seq` is told numbers
     by which to tell a repeated write (see `hotset.tiered.origin`).
 
-    `write` says when they are called by `set` and `delete`: "through", "behind" (with `behind`, a WriteBehind), "around"
-    or "invalidate"; or a mapping of key patterns to these, of which the first that fits counts; or a callable that
-    returns one for a key (see `hotset.tiered.write_policy`).
+    `write` says when they are called by `set` and `delete`: "through", "behind" (with `behind`, a WriteBehind),
+    "around" or "invalidate"; or a mapping of key patterns to these, of which the first that fits counts; or a callable
+    that returns one for a key (see `hotset.tiered.write_policy`).
 
     Keys are str, int, bytes or tuples of these. A cached None is a value; a loader says by returning ABSENT that there
     is nothing. All operations may be called from any thread; the same with an `a` before the name are for asyncio, on

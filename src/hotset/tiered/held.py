@@ -1,13 +1,13 @@
 """Invalidations that wait for a database to commit: made when it has, and dropped when it has not.
 
 `with cache.invalidations():` collects what is invalidated inside by this context (this thread, or this task), and does
-it when the block ends: keys in one step a level, tags in one. An exception that leaves the block drops it. Blocks may be
-nested; the outermost decides.
+it when the block ends: keys in one step a level, tags in one. An exception that leaves the block drops it. Blocks may
+be nested; the outermost decides.
 
-If the process dies between the commit and the end of the block, nobody invalidates. With `hold=True` each key is removed
-from the shared levels when it is invalidated, before the commit, and held there, as by a write through: until the end of
-the block, or of the tiers' hold time, nobody can store what he has loaded. Then nothing older than the database is left
-there whenever the process dies. Tags cannot be held.
+If the process dies between the commit and the end of the block, nobody invalidates. With `hold=True` each key is
+removed from the shared levels when it is invalidated, before the commit, and held there, as by a write through: until
+the end of the block, or of the tiers' hold time, nobody can store what he has loaded. Then nothing older than the
+database is left there whenever the process dies. Tags cannot be held.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def collecting(logic: Logic) -> Invalidations | None:
 class Invalidations:
     """Invalidations of one cache that wait. Made by `TieredCache.invalidations`.
 
-    Besides as a context manager, sync or async, it can be used by hand, as from the events of a database session: `add`,
-    then `commit` or `drop`. For one context at a time.
+    Besides as a context manager, sync or async, it can be used by hand, as from the events of a database session:
+    `add`, then `commit` or `drop`. For one context at a time.
     """
 
     def __init__(self, logic: Logic, shell: Shell, *, hold: bool) -> None:

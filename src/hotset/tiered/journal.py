@@ -1,10 +1,10 @@
 """The journal of writes that the origin has not seen yet: one SQLite file, written in groups, one fsync each.
 
-A group of writes is one *chunk*: a row that carries all of them, numbered from its first. Chunks go in the order in which
-they came, by a mark below which everything is done with; a chunk that is done with before an older one waits for it. So
-what a killed process leaves is a suffix of its writes, in which the latest of a name is the latest there was: the same
-value may be given to the origin again, an older one never. A write that waits for long (it is tried again, or has been
-given up) becomes a row of its own, a *stray*, so that it holds up no chunk.
+A group of writes is one *chunk*: a row that carries all of them, numbered from its first. Chunks go in the order in
+which they came, by a mark below which everything is done with; a chunk that is done with before an older one waits for
+it. So what a killed process leaves is a suffix of its writes, in which the latest of a name is the latest there was:
+the same value may be given to the origin again, an older one never. A write that waits for long (it is tried again, or
+has been given up) becomes a row of its own, a *stray*, so that it holds up no chunk.
 
 SQLite in WAL mode with `synchronous=FULL` has a commit on the disk before it returns. Of the file one process is the
 owner at a time, by a lock on `PATH.lock` that the system takes away with the process.
@@ -20,6 +20,7 @@ import sqlite3
 import struct
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from hotset.errors import JournalError, JournalTaken
@@ -70,7 +71,7 @@ class Changes:
 
 def chunk_of(items: list[tuple[str, bytes]]) -> bytes:
     """Return the bytes of a chunk."""
-    parts = []
+    parts: list[bytes] = []
     for name, data in items:
         called = name.encode("utf-8", "surrogatepass")
         parts += (_ITEM.pack(len(called), len(data)), called, data)
@@ -80,8 +81,8 @@ def chunk_of(items: list[tuple[str, bytes]]) -> bytes:
 class Journal:
     """One file of writes. Not thread-safe: one thread at a time.
 
-    `max_bytes` bounds the file, beside which its log may be as large again. Raises JournalTaken if another process has it
-    open, JournalError for what is no journal, or cannot be opened.
+    `max_bytes` bounds the file, beside which its log may be as large again. Raises JournalTaken if another process has
+    it open, JournalError for what is no journal, or cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_bytes: int | None = None) -> None:
@@ -90,9 +91,8 @@ class Journal:
         self._database: sqlite3.Connection | None = None
         self._owner = os.getpid()
         try:
-            self._lock = open(f"{self.path}.lock", "ab")  # noqa: SIM115 - held as long as the journal is open
-            if not _locked(self._lock):
-                raise JournalTaken(f"the journal {self.path!r} is open in another process: give each its own")
+            self._lock = Path(f"{self.path}.lock").open("ab")
+            self._take()
             self._database = self._connect(max_bytes)
         except (OSError, sqlite3.Error) as error:
             self.close()
@@ -100,6 +100,10 @@ class Journal:
         except BaseException:
             self.close()
             raise
+
+    def _take(self) -> None:
+        if self._lock is None or not _locked(self._lock):
+            raise JournalTaken(f"the journal {self.path!r} is open in another process: give each its own")
 
     def _connect(self, max_bytes: int | None) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
@@ -109,7 +113,7 @@ class Journal:
             (known,) = database.execute("PRAGMA application_id").fetchone()
             (tables,) = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             if known != _APPLICATION and (known or tables):
-                raise JournalError(f"{self.path!r} is another database, not a journal of this version")
+                raise JournalError(f"{self.path!r} is another database, no journal of this version")  # noqa: TRY301
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
             if max_bytes is not None:
@@ -131,15 +135,13 @@ class Journal:
     def rows(self) -> Iterator[Row]:
         """Return all writes that are not done with, by their numbers. Raises JournalError."""
         with self._failing() as database:
-            found = [
-                Row(*row) for row in database.execute("SELECT seq, name, data, tries, error, given FROM strays")
-            ]
+            found = [Row(*row) for row in database.execute("SELECT seq, name, data, tries, error, given FROM strays")]
             for first, items in database.execute("SELECT first, items FROM chunks"):
                 found += self._unpacked(first, items)
         return iter(sorted(found, key=lambda row: row.seq))
 
     def _unpacked(self, first: int, items: bytes) -> list[Row]:
-        rows = []
+        rows: list[Row] = []
         start = 0
         try:
             while start < len(items):

@@ -1,10 +1,10 @@
 """Writes that have been acknowledged and that the origin does not have yet: which of them are given to it next.
 
 Of each name there is the latest; a later write takes the place of an earlier one, in its place of the queue. What is
-*flying* is being given to the origin; it is not replaced, but followed. What is *put off* has failed alone and waits for
-a time of its own. What is *dead* has failed too often; it is no longer served, and a later write of its name makes an
-end of it. Each write has one place in these four, so that no two of one name are under way at once, and none overtakes
-another.
+*flying* is being given to the origin; it is not replaced, but followed. What is *put off* has failed alone and waits
+for a time of its own. What is *dead* has failed too often; it is no longer served, and a later write of its name makes
+an end of it. Each write has one place in these four, so that no two of one name are under way at once, and none
+overtakes another.
 
 Knows no thread; whoever uses it holds a lock.
 """
@@ -40,7 +40,20 @@ class Chunk:
 class Unsaved:
     """One write. Moments are of time.monotonic."""
 
-    __slots__ = ("chunk", "data", "entry", "error", "given", "key", "made", "name", "overtaken", "retry_at", "seq", "tries")
+    __slots__ = (
+        "chunk",
+        "data",
+        "entry",
+        "error",
+        "given",
+        "key",
+        "made",
+        "name",
+        "overtaken",
+        "retry_at",
+        "seq",
+        "tries",
+    )
 
     def __init__(self, key: Any, name: str, entry: Entry | None, data: bytes, made: float) -> None:
         self.key = key

@@ -67,9 +67,7 @@ class Writes(Books):
             stored = set()
         self._detach(names)
         asked = time.monotonic()
-        entries = {
-            name: self.entry_of(items[key], options, tags=tags) for name, key in names.items() if key in stored
-        }
+        entries = {name: self.entry_of(items[key], options, tags=tags) for name, key in names.items() if key in stored}
         told, contested = yield from self._spread(list(names), entries, held, expire=expire)
         if expire and refusal is None:
             self._detach(names)
@@ -82,7 +80,7 @@ class Writes(Books):
     def _carried(self, keys: list[Any]) -> Flow:
         """Wait until the origin has the earlier writes behind of these keys: it must not get them after this one."""
         behind = self.behind
-        if behind is None or not behind.depth:
+        if behind is None or not any(behind.find(name_of(key)) for key in keys):
             return
         if not (yield Carried(behind, keys)):
             raise WriteRefused(f"earlier writes behind of {keys!r} have not reached the origin in {behind.wait:g} s")

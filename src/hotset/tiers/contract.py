@@ -224,5 +224,7 @@ class HoldingTier(Tier, Protocol):
     async def ahold(self, names: Sequence[str], *, expire: bool = False) -> Any:
         """See hold."""
 
-    async def asettle(self, items: Sequence[tuple[str, Entry | None]], hold: Any, *, expire: bool = False) -> list[bool]:
+    async def asettle(
+        self, items: Sequence[tuple[str, Entry | None]], hold: Any, *, expire: bool = False
+    ) -> list[bool]:
         """See settle."""

@@ -12,9 +12,9 @@ key                         what is there                                       
 ``hs:{NS}:bell:TAG``        "epoch who", for seconds: a tag was invalidated          yes
 ==========================  =======================================================  =================
 
-Leases and holds are kept apart from entries, so that a miss is not announced to every process as a change. The mark of a removal
-tells the process that made it that what is announced is its own doing. They hash to the slot of their entry, the rest
-to one slot of the namespace, so scripts have the keys that they need on one node. (Only a name that has a closing brace
+Leases and holds are kept apart from entries, so that a miss is not announced to every process as a change. The mark of
+a removal tells the process that made it that what is announced is its own doing. They hash to the slot of their entry,
+the rest to one slot of the namespace, so scripts have the keys that they need on one node. (Only a name that has a closing brace
 without being a hash tag of its own may have them elsewhere.)
 
 In a namespace, colons, braces and percent signs are written as in URLs: no namespace is the beginning of another one.
