@@ -19,7 +19,6 @@ import threading
 import time
 import warnings
 from collections import deque
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,13 +80,38 @@ class Owner:
 
 
 class _Request:
-    """Writes that wait for their acknowledgement."""
+    """Writes that wait for their acknowledgement, by a thread or a task. What changes is guarded by the queue's lock."""
 
-    __slots__ = ("future", "items")
+    __slots__ = ("_done", "failure", "future", "items", "loop", "settled", "taken", "withdrawn")
 
-    def __init__(self, items: list[Unsaved]) -> None:
+    def __init__(self, items: list[Unsaved], loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.items = items
-        self.future: Future[None] = Future()
+        self.taken = False  # the clerk is at it
+        self.withdrawn = False  # nobody waits for it any more
+        self.settled = False
+        self.failure: Exception | None = None
+        self.loop = loop
+        self.future: asyncio.Future[None] | None = None
+        self._done = threading.Lock()
+        if loop is None:
+            self._done.acquire()
+        else:
+            self.future = loop.create_future()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait in this thread; whether it has been settled."""
+        return self._done.acquire(timeout=timeout)
+
+    def wake(self) -> None:
+        """Wake the thread that waits."""
+        self._done.release()
+
+
+def _wake_tasks(requests: list[_Request]) -> None:
+    """Wake the tasks that wait; on their loop."""
+    for request in requests:
+        if request.future is not None and not request.future.done():
+            request.future.set_result(None)
 
 
 class WriteBehind:
@@ -235,12 +259,14 @@ class WriteBehind:
 
     def submit(self, items: list[Unsaved]) -> None:
         """Have writes acknowledged. Raises WriteRefused, JournalError, and none of them is made then."""
-        request = self._enter(items)
-        try:
-            request.future.result(self.wait)
-        except TimeoutError:
+        request = _Request(items)
+        self._enter(request)
+        if not request.wait(self.wait):
             self._withdraw(request)
-            request.future.result(self.wait)
+            if not request.wait(self.wait):
+                raise self._stuck()
+        if request.failure is not None:
+            raise request.failure
 
     def spread(self, items: list[Unsaved]) -> None:
         """The levels have been told of writes, or will not be."""
@@ -249,34 +275,55 @@ class WriteBehind:
 
     async def asubmit(self, items: list[Unsaved]) -> None:
         """See submit."""
-        request = self._enter(items)
-        future = asyncio.wrap_future(request.future)
+        loop = asyncio.get_running_loop()
+        request = _Request(items, loop)
+        self._enter(request)
         try:
-            await asyncio.wait_for(asyncio.shield(future), self.wait)
-        except TimeoutError:
-            self._withdraw(request)
-            await asyncio.wait_for(asyncio.shield(future), self.wait)
-        except BaseException:
-            request.future.cancel()  # unless it is being written
+            if not await self._settled(request):
+                self._withdraw(request)
+                with self._lock:
+                    if not request.settled:
+                        request.future = loop.create_future()
+                if not request.settled and not await self._settled(request):
+                    raise self._stuck()
+        except asyncio.CancelledError:
+            with self._lock:
+                request.withdrawn = True
             raise
+        if request.failure is not None:
+            raise request.failure
 
-    def _enter(self, items: list[Unsaved]) -> _Request:
-        request = _Request(items)
+    async def _settled(self, request: _Request) -> bool:
+        """Wait in this task; whether it has been settled."""
+        assert request.future is not None  # noqa: S101 - for the type checker: it has a loop
+        try:
+            async with asyncio.timeout(self.wait):
+                await request.future
+        except TimeoutError:
+            return False
+        return True
+
+    def _enter(self, request: _Request) -> None:
         with self._lock:
             self._check_open()
             self._start()
             self._requests.append(request)
             if len(self._requests) >= self._wanted:
                 self._to_write.notify()
-        return request
 
     def _withdraw(self, request: _Request) -> None:
         """Raise WriteRefused, unless the clerk is at it already."""
-        if request.future.cancel():
-            raise WriteRefused(
-                f"{len(self._queue)} writes wait for the origin, of {self.max_queue} that may, and it took too few "
-                f"within {self.wait:g} s"
-            )
+        with self._lock:
+            if request.taken:
+                return
+            request.withdrawn = True
+        raise WriteRefused(
+            f"{len(self._queue)} writes wait for the origin, of {self.max_queue} that may, and it took too few "
+            f"within {self.wait:g} s"
+        )
+
+    def _stuck(self) -> WriteError:
+        return WriteError(f"the disk has not taken a write within {self.wait:g} s; it is unknown whether it will")
 
     def _check_open(self) -> None:
         if self._forked:
@@ -332,10 +379,11 @@ class WriteBehind:
             request = self._requests[0]
             size = len(request.items)
             # What is larger than the whole queue has it for itself.
-            if size > room and (self._queue or group) and not request.future.cancelled():
+            if size > room and (self._queue or group) and not request.withdrawn:
                 break
             self._requests.popleft()
-            if request.future.set_running_or_notify_cancel():
+            if not request.withdrawn:
+                request.taken = True
                 group.append(request)
                 room -= size
                 count += size
@@ -370,13 +418,24 @@ class WriteBehind:
                 self._queue.add(items, chunk)
                 if items and (idle or len(self._queue.waiting) >= self.batch):
                     self._to_carry.notify()
-        for request in group:
-            if failure is not None:
-                request.future.set_exception(failure)
-            else:
-                request.future.set_result(None)
+        self._acknowledge(group, failure)
         if failure is not None and not group:
             time.sleep(0.1)  # the journal is told later; with nothing new to write there is no hurry
+
+    def _acknowledge(self, group: list[_Request], failure: Exception | None) -> None:
+        """Tell those who wait, by one message a loop."""
+        tasks: dict[asyncio.AbstractEventLoop, list[_Request]] = {}
+        with self._lock:
+            for request in group:
+                request.failure, request.settled = failure, True
+        for request in group:
+            if request.loop is None:
+                request.wake()
+            else:
+                tasks.setdefault(request.loop, []).append(request)
+        for loop, requests in tasks.items():
+            with contextlib.suppress(RuntimeError):  # it is closed, and nobody waits any more
+                loop.call_soon_threadsafe(_wake_tasks, requests)
 
     # The carrier
 
@@ -607,9 +666,7 @@ class WriteBehind:
                 thread.join(_LAST_SECONDS)
         with self._lock:
             requests, self._requests = list(self._requests), deque()
-        for request in requests:
-            if request.future.set_running_or_notify_cancel():
-                request.future.set_exception(WriteRefused(f"{self!r} is closed"))
+        self._acknowledge(requests, WriteRefused(f"{self!r} is closed"))
         if self._journal is not None:
             self._journal.close()
         elif left:

@@ -89,9 +89,8 @@ class Journal:
         self.path = os.fspath(path)
         self._lock: IO[bytes] | None = None
         self._database: sqlite3.Connection | None = None
-        self._owner = os.getpid()
         try:
-            self._lock = Path(f"{self.path}.lock").open("ab")
+            self._lock = Path(f"{self.path}.lock").open("ab")  # noqa: SIM115 - held as long as it is open
             self._take()
             self._database = self._connect(max_bytes)
         except (OSError, sqlite3.Error) as error:

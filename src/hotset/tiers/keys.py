@@ -14,8 +14,8 @@ key                         what is there                                       
 
 Leases and holds are kept apart from entries, so that a miss is not announced to every process as a change. The mark of
 a removal tells the process that made it that what is announced is its own doing. They hash to the slot of their entry,
-the rest to one slot of the namespace, so scripts have the keys that they need on one node. (Only a name that has a closing brace
-without being a hash tag of its own may have them elsewhere.)
+the rest to one slot of the namespace, so scripts have the keys that they need on one node. (Only a name that has a
+closing brace without being a hash tag of its own may have them elsewhere.)
 
 In a namespace, colons, braces and percent signs are written as in URLs: no namespace is the beginning of another one.
 Names and tags are what they are, in UTF-8.
