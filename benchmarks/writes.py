@@ -1,4 +1,4 @@
-"""How many writes a second are acknowledged, by each write policy, with one SQLite origin on disk?
+"""How many writes a second does each write policy acknowledge? With one SQLite origin on disk.
 
 python benchmarks/writes.py [--quick] [--rounds 5] [--folder DIR] [--json FILE]
 
@@ -38,6 +38,8 @@ VALUE = "v" * 100
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
+    """How much of everything."""
+
     threads: int = 8
     tasks: int = 1000
     batch: int = 100
@@ -48,10 +50,12 @@ class Sizes:
 
     @classmethod
     def quick(cls) -> Sizes:
+        """Return a first look."""
         return cls(one_by_one=30, batches=30, turns=4, rounds=3)
 
     @classmethod
     def tiny(cls) -> Sizes:
+        """Return what shows that it runs."""
         return cls(threads=2, tasks=10, batch=10, one_by_one=3, batches=2, turns=2, rounds=1)
 
 
@@ -66,16 +70,19 @@ class Origin:
         self.database.execute("CREATE TABLE rows (key TEXT PRIMARY KEY, value TEXT)")
 
     def save(self, key: str, value: str) -> None:
+        """Store one, in a transaction of its own."""
         with self.lock:
             self.database.execute("REPLACE INTO rows VALUES (?, ?)", (key, value))
 
     def save_many(self, items: dict[str, str]) -> None:
+        """Store several in one transaction."""
         with self.lock:
             self.database.execute("BEGIN")
             self.database.executemany("REPLACE INTO rows VALUES (?, ?)", items.items())
             self.database.execute("COMMIT")
 
     def count(self) -> int:
+        """Return how many there are."""
         return int(self.database.execute("SELECT count(*) FROM rows").fetchone()[0])
 
 
@@ -165,7 +172,9 @@ ROWS: dict[tuple[str, str], Callable[[TieredCache[str, str], Sizes], tuple[int, 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help="each with all contestants in random order")
-    parser.add_argument("--folder", type=Path, help="on the disk that is to be measured; default: that of temporary files")
+    parser.add_argument(
+        "--folder", type=Path, help="on the disk that is to be measured; default: that of temporary files"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer writes; the bars are meant for the full run")
     parser.add_argument("--tiny", action="store_true", help="only see whether it runs")
     parser.add_argument("--seed", type=int, default=1)

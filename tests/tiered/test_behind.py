@@ -3,11 +3,13 @@
 import asyncio
 import os
 import sqlite3
+import sys
 import threading
 import time
 import warnings
 
 import pytest
+from subprocesses import run_script
 from tiered.drivers import (  # noqa: F401 - fixtures
     build,
     eventually,
@@ -683,3 +685,76 @@ class TestArguments:
         cache.set("a", ABSENT)
         assert cache.behind.flush(PATIENCE)
         assert rows == {}
+
+
+FULL_DISK = """
+import resource, signal, sys
+from hotset import MemoryTier, TieredCache, WriteBehind
+from hotset.errors import JournalError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+away, rows = True, {}
+
+def save_many(items):
+    if away:
+        raise ConnectionError
+    rows.update(items)
+
+behind = WriteBehind(sys.argv[1], max_queue=100_000, backoff=0.01, longest=0.05, retries=1000)
+cache = TieredCache("full", [MemoryTier(100_000)], save_many=save_many, load=rows.get, write="behind", behind=behind)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+taken, refused = {}, 0
+for number in range(200):
+    try:
+        cache.set(number, "x" * 5000)
+    except JournalError:
+        refused += 1
+        assert cache.get(number) is None
+    else:
+        taken[number] = "x" * 5000
+assert taken and refused, (len(taken), refused)
+away = False
+assert behind.flush(20)
+assert rows == taken
+for _ in range(100):
+    try:
+        cache.set("again", "x" * 5000)
+        break
+    except JournalError:
+        pass
+else:
+    raise AssertionError("the journal does not recover")
+cache.close()
+assert rows == {**taken, "again": "x" * 5000}
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit of file sizes")
+def test_a_disk_that_is_full_refuses_and_recovers(tmp_path):
+    """What was refused is nowhere, what was acknowledged arrives."""
+    run_script(FULL_DISK, tmp_path / "journal")
+
+
+def test_what_gives_to_the_origin_cannot_wait_for_it(make, rows):
+    errors = []
+
+    def refuse(_):
+        with pytest.raises(RuntimeError, match="wait") as caught:
+            cache.behind.flush()
+        errors.append(caught)
+
+    cache = make(rows)
+    rows.refuse = refuse
+    cache.set("a", 1)
+    assert cache.behind.flush(PATIENCE)
+    assert errors
+
+
+def test_a_save_may_write_behind_itself(make, rows):
+    """To other keys, as a trigger would; while the queue has room."""
+    cache = make(rows)
+    rows.refuse = lambda items: cache.set("sum", sum(rows.values())) if "sum" not in items else None
+    cache.set("a", 1)
+    assert cache.behind.flush(PATIENCE)
+    assert cache.behind.flush(PATIENCE)
+    assert set(rows) == {"a", "sum"}

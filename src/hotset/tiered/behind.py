@@ -80,7 +80,7 @@ class Owner:
 
 
 class _Request:
-    """Writes that wait for their acknowledgement, by a thread or a task. What changes is guarded by the queue's lock."""
+    """Writes that wait to be acknowledged, by a thread or a task. What changes is guarded by the queue's lock."""
 
     __slots__ = ("_done", "failure", "future", "items", "loop", "settled", "taken", "withdrawn")
 
@@ -568,8 +568,10 @@ class WriteBehind:
     def flush(self, timeout: Duration | None = None, *, keys: Iterable[Any] | None = None) -> bool:
         """Have all writes made before, or the latest of some keys, given to the origin; whether it has them in time.
 
-        A dead letter is waited for no longer.
+        A dead letter is waited for no longer. Raises RuntimeError in a `save` that is given what is to be flushed.
         """
+        if threading.current_thread() in self._threads:
+            raise RuntimeError("what gives writes to the origin cannot wait for that")
         deadline = math.inf if timeout is None else time.monotonic() + seconds(timeout, zero=True, name="timeout")
         names = None if keys is None else [name_of(key) for key in keys]
         before = time.monotonic()
