@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hotset.durations import finite, seconds
-from hotset.errors import WriteError, WriteRefused
+from hotset.errors import JournalError, WriteError, WriteRefused
 from hotset.forks import tell_child
 from hotset.names import key_of, name_of
 from hotset.tiered.journal import Changes, Journal, chunk_of
@@ -419,8 +419,20 @@ class WriteBehind:
                 if items and (idle or len(self._queue.waiting) >= self.batch):
                     self._to_carry.notify()
         self._acknowledge(group, failure)
-        if failure is not None and not group:
-            time.sleep(0.1)  # the journal is told later; with nothing new to write there is no hurry
+        if failure is not None:
+            self._mend()
+
+    def _mend(self) -> None:
+        """Begin a journal anew that has refused, as soon as nothing in it is needed."""
+        with self._lock:
+            needed = bool(self._queue or self._queue.dead)
+            if not needed:
+                self._queue.changes()  # which it need not be told any more
+        if self._journal is not None and not needed:
+            with contextlib.suppress(JournalError):
+                self._journal.renew(self._last)
+                return
+        time.sleep(_IDLE)  # it is told later
 
     def _acknowledge(self, group: list[_Request], failure: Exception | None) -> None:
         """Tell those who wait, by one message a loop."""

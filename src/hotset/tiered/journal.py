@@ -92,7 +92,8 @@ class Journal:
         try:
             self._lock = Path(f"{self.path}.lock").open("ab")  # noqa: SIM115 - held as long as it is open
             self._take()
-            self._database = self._connect(max_bytes)
+            self._max_bytes = max_bytes
+            self._database = self._connect()
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise JournalError(f"the journal {self.path!r} cannot be opened: {error}") from error
@@ -104,7 +105,8 @@ class Journal:
         if self._lock is None or not _locked(self._lock):
             raise JournalTaken(f"the journal {self.path!r} is open in another process: give each its own")
 
-    def _connect(self, max_bytes: int | None) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
+        max_bytes = self._max_bytes
         database = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
             # Nobody else opens it, which spares the shared memory beside it.
@@ -178,6 +180,24 @@ class Journal:
                     # What the log has kept of earlier commits may go into the file, where there is room again.
                     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 raise
+
+    def renew(self, last: int) -> None:
+        """Begin anew with an empty file; for when nothing in it is needed, and it cannot even be told so.
+
+        On a full disk SQLite can neither extend its log to forget rows nor empty it into the file. Raises JournalError.
+        """
+        database, self._database = self._database, None
+        with contextlib.suppress(sqlite3.Error):
+            if database is not None:
+                database.close()
+        try:
+            # The file before its log: of a log alone SQLite believes nothing, of a file alone it believes what is old.
+            for suffix in ("", "-wal"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            self._database = self._connect()
+            self._database.execute("UPDATE last SET seq = ?", (last,))
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(f"the journal {self.path!r} cannot be made anew: {error}") from error
 
     @contextlib.contextmanager
     def _failing(self) -> Iterator[sqlite3.Connection]:

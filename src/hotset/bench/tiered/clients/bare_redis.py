@@ -94,10 +94,10 @@ class BareRoundTrips(Client):
             return [connection.read_response() for _ in commands]
 
         def get(name: str) -> Any:
-            entry, lease = keys.entry(name), keys.lease(name)
-            ask(("EVALSHA", LEASE.sha, 2, entry, lease, marker, 30_000), ("GET", keys.state))
+            entry, lease, mark, hold = keys.entry(name), keys.lease(name), keys.removal(name), keys.hold(name)
+            ask(("EVALSHA", LEASE.sha, 3, entry, lease, hold, marker, 30_000), ("GET", keys.state))
             value = load(name)
-            (stored,) = ask(("EVALSHA", FILL.sha, 3, entry, lease, keys.removal(name), marker, data, 300_000, "", ""))
+            (stored,) = ask(("EVALSHA", FILL.sha, 4, entry, lease, mark, hold, marker, data, 300_000, "", ""))
             if stored != 1:
                 raise CodecError(f"the fill of {name!r} was refused")
             return value
