@@ -248,6 +248,26 @@ class TestLeft:
         assert cache.get("a") is None
         assert rows == {}
 
+    @pytest.mark.parametrize("keep", [0, "1h"])
+    def test_what_is_kept_for_a_failing_origin_outlives_a_failing_write(self, make_two, keep):
+        away = OSError("the origin is away")
+
+        def fail(*_):
+            raise away
+
+        rows = Rows(a="old")
+        cache = make_two(lambda key: rows[key] if rows else fail(), save=fail, keep=keep)
+        assert cache.get("a") == "old"
+        rows.clear()
+        with pytest.raises(OSError, match="away"):
+            cache.set("a", "new")
+        if keep:
+            assert cache.get("a") == "old"
+            assert states(cache, "a")[1] == "stale"
+        else:
+            with pytest.raises(OSError, match="away"):
+                cache.get("a")
+
     def test_absent_through(self, make_two):
         rows = Rows(a="old")
         cache = make_two(rows.get, save=lambda key, value: rows.pop(key), negative_ttl=60)

@@ -12,7 +12,7 @@ value in the meantime.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hotset.errors import TierError, WriteError, WriteRefused
 from hotset.names import name_of
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from hotset.tiers.contract import Entry, Fence
 
 __all__ = ["Writes"]
+
+_EARLY: Final = 0.05  # the share of its life in which nobody loads an entry anew
 
 
 class Writes(Books):
@@ -54,7 +56,8 @@ class Writes(Books):
         held: dict[Level, Any] = {}
         refusal: Exception | None = None
         stored = set(items)
-        expire = policy is WritePolicy.AROUND
+        # What is kept for the case that the origin fails is kept while it is written to, too.
+        expire = policy is WritePolicy.AROUND or (policy is WritePolicy.THROUGH and options.kept > 0)
         if save is not None:
             yield from self._carried(list(items))
             try:
@@ -68,12 +71,8 @@ class Writes(Books):
         self._detach(names)
         asked = time.monotonic()
         entries = {name: self.entry_of(items[key], options, tags=tags) for name, key in names.items() if key in stored}
-        told, contested = yield from self._spread(list(names), entries, held, expire=expire)
-        if expire and refusal is None:
-            self._detach(names)
-            self._forget(names, expire=True)
-            return
-        self._keep(names, entries, fences, contested, asked, options, told=told)
+        told, contested = yield from self._spread(list(names), entries, held, expire=expire and save is not None)
+        self._keep(names, entries, fences, contested, asked, options, told=told, expire=expire and save is not None)
         if refusal is not None:
             raise refusal
 
@@ -160,6 +159,7 @@ class Writes(Books):
         options: Options,
         *,
         told: bool,
+        expire: bool = False,
     ) -> None:
         """Have memory keep what the levels below have been told, as far as nobody else has changed it."""
         names = list(names)
@@ -168,7 +168,7 @@ class Writes(Books):
         for name in names:
             self.departed.pop(name, None)
         stored = {name: entry for name, entry in entries.items() if entry.life > 0 and name not in contested}
-        self._forget([name for name in names if memory is None or name not in stored])
+        self._forget([name for name in names if memory is None or name not in stored], expire=expire)
         if memory is None:
             return
         items = [(name, entry, fences[name]) for name, entry in stored.items()]
@@ -219,7 +219,7 @@ class Writes(Books):
     def carried(self, items: Sequence[Unsaved]) -> Flow:
         """The origin has writes behind: levels that have something else of them have it from before, and lose it.
 
-        What others are loading, too: they may have asked the origin before.
+        So does what others are loading, or may be about to refresh: they may have asked the origin before.
         """
         behind = self.behind
         items = [item for item in items if behind is not None and behind.find(item.name) in {None, item}]
@@ -232,7 +232,7 @@ class Writes(Books):
                 others = [
                     item.name
                     for item, found in zip(items, reading.found, strict=True)
-                    if found.entry is None or item.entry is None or found.entry.version != item.entry.version
+                    if found.entry is None or item.entry is None or not _surely(found.entry, item.entry)
                 ]
                 if others:
                     yield Ask(level, "remove", others)
@@ -320,3 +320,8 @@ class Writes(Books):
         if self.memory is not None:
             there |= self.memory.touch(name, options.ttl, options.ttl + options.kept)
         return there
+
+
+def _surely(found: Entry, written: Entry) -> bool:
+    """Whether a level has what was written, and nobody who refreshes it early has begun to."""
+    return found.version == written.version and found.age <= _EARLY * (found.age + found.life)
