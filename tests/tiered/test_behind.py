@@ -251,6 +251,33 @@ class TestOrder:
         assert not backwards
         assert cache.stats().behind.failures
 
+    def test_a_writer_that_comes_late_to_the_levels_does_not_win_there(self, make, rows, shared_server, monkeypatch):
+        tier = redis_tier(shared_server.url)
+        name = namespace()
+        cache = make(rows, name=name, tiers=[MemoryTier(10), tier])
+        rows.gate.clear()
+        late, go, write = threading.Event(), threading.Event(), tier.write
+
+        def slow(items):
+            if not late.is_set():
+                late.set()
+                go.wait(PATIENCE)
+            write(items)
+
+        monkeypatch.setattr(tier, "write", slow)
+        first = threading.Thread(target=cache.set, args=("a", "first"))
+        first.start()
+        late.wait(PATIENCE)
+        cache.set("a", "second")
+        go.set()
+        first.join()
+        with TieredCache(name, [redis_tier(shared_server.url)]) as other:
+            assert other.get("a") in {None, "second"}
+        assert cache.get("a") == "second"
+        rows.gate.set()
+        assert cache.behind.flush(PATIENCE)
+        assert rows["a"] == "second"
+
     def test_batches_are_as_large_as_they_may_be(self, make, rows):
         cache = make(rows, batch=10, interval=30)
         cache.set_many({number: number for number in range(35)})
@@ -638,6 +665,15 @@ class TestJournal:
         with pytest.raises(JournalError, match="cannot be opened"):
             make(rows)
         assert path.read_bytes() == before
+
+    def test_a_commit_is_on_the_disk(self, tmp_path):
+        """No test can pull the plug; what SQLite promises then is by these."""
+        journal = Journal(tmp_path / "journal")
+        (mode,), (level,) = (
+            journal._database.execute(f"PRAGMA {word}").fetchone() for word in ("journal_mode", "synchronous")
+        )
+        journal.close()
+        assert (mode, level) == ("wal", 2)
 
     def test_what_was_coalesced_does_not_come_back(self, tmp_path):
         """A chunk of which all is done with stays until the older ones are: then the later value wins."""
