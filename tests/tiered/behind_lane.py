@@ -31,11 +31,10 @@ class Origin:
         self.database.execute("PRAGMA journal_mode=WAL")
         self.database.execute("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value INTEGER, seq INTEGER)")
         self.database.execute("CREATE TABLE IF NOT EXISTS log (key TEXT, value INTEGER, seq INTEGER)")
-        self.database.execute("CREATE TABLE IF NOT EXISTS told (times INTEGER, repeated INTEGER)")
+        self.database.execute("CREATE TABLE IF NOT EXISTS given (key TEXT, seq INTEGER, repeated INTEGER)")
 
     def save_many(self, items, seq):
         self.database.execute("BEGIN IMMEDIATE")
-        repeated = 0
         for key, value in items.items():
             done = self.database.execute(
                 "INSERT INTO rows VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, "
@@ -44,9 +43,7 @@ class Origin:
             )
             if done.rowcount:
                 self.database.execute("INSERT INTO log VALUES (?, ?, ?)", (key, value, seq[key]))
-            else:
-                repeated += 1
-        self.database.execute("INSERT INTO told VALUES (?, ?)", (len(items), repeated))
+            self.database.execute("INSERT INTO given VALUES (?, ?, ?)", (key, seq[key], not done.rowcount))
         self.database.execute("COMMIT")
 
 

@@ -529,6 +529,30 @@ class TestFailure:
         assert rows == {"a": 2}
         assert on_disk(tmp_path / "journal") == {}
 
+    @pytest.mark.parametrize("retries", [1, 5])
+    @pytest.mark.parametrize("others", [0, 3])
+    def test_a_later_write_follows_one_that_fails(self, make, rows, tmp_path, others, retries):
+        """Alone or among others: what failed is not tried again."""
+        failures = iter([OSError("once")])
+
+        def refuse(_):
+            for failure in failures:
+                raise failure
+
+        rows.refuse = refuse
+        cache = make(rows, retries=retries)
+        rows.gate.clear()
+        cache.set_many({"a": 1, **{number: number for number in range(others)}})
+        eventually(lambda: cache.behind._queue.flying)
+        cache.set("a", 2)
+        rows.gate.set()
+        assert cache.behind.flush(PATIENCE)
+        time.sleep(0.1)  # for what should not come
+        assert rows == {"a": 2, **{number: number for number in range(others)}}
+        assert cache.behind.dead() == []
+        cache.close()
+        assert on_disk(tmp_path / "journal") == {}
+
     def test_a_later_write_takes_the_place_of_one_that_was_put_off(self, make, rows, tmp_path):
         rows.refuse = lambda _: 1 / 0
         cache = make(rows, backoff=0.3, longest=0.3)
@@ -634,6 +658,7 @@ class TestJournal:
         with pytest.raises(JournalTaken):
             make(Rows())
 
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
     def test_a_fork_leaves_it_to_the_parent(self, make, rows):
         cache = make(rows)
         cache.set("a", 1)
@@ -713,7 +738,7 @@ class TestJournal:
             cache = make(rows, name=name, close_timeout=0)  # without the server: as if killed before it told it
             cache.set("a", "new")
             cache.close()
-            cache = make(rows, name=name, tiers=[redis_tier(shared_server.url)])
+            cache = make(rows, name=name, tiers=[redis_tier(shared_server.url)], retries=1_000_000)
             assert cache.get("a") == "new"
             eventually(lambda: other.explain("a").levels[0].state == "nothing")
 

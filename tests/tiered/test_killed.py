@@ -89,8 +89,19 @@ def test_they_come_in_order_and_none_twice_in_effect(lanes):
             assert seen == sorted(set(seen)), key
             assert len({seq for _, seq in seen}) == len(seen), key
             assert not key.startswith("once") or len(seen) == 1
-        repeated += rows(folder, "SELECT sum(repeated) FROM told")[0][0]
+        repeated += rows(folder, "SELECT sum(repeated) FROM given")[0][0]
     assert repeated, "no kill came between the origin and the journal, so that nothing was proved"
+
+
+@pytest.mark.stress
+def test_no_older_one_is_given_after_a_newer_one(lanes):
+    """Not even to an origin that looks at no numbers."""
+    for folder in lanes:
+        given = collections.defaultdict(list)
+        for key, seq in rows(folder, "SELECT key, seq FROM given ORDER BY rowid"):
+            given[key].append(seq)
+        for key, seqs in given.items():
+            assert seqs == sorted(seqs), key
 
 
 @pytest.mark.stress

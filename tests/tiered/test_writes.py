@@ -442,6 +442,11 @@ class TestInvalidations:
                 async with cache.invalidations(hold=True):
                     await cache.aremove("b")
                     raise KeyError
+            with pytest.raises(KeyError):
+                async with cache.invalidations():
+                    await cache.aremove("c")
+                    raise KeyError
+            assert await cache.aget_many("bc") == {"c": 3}
             task = asyncio.create_task(other("c"))
             async with cache.invalidations():
                 await task  # in a context of its own

@@ -12,7 +12,7 @@
 Each test runs twice, by the plain methods and by those for asyncio. It gets a new tier, opened under a namespace of its
 own, so a storage that is not empty does no harm. The promises are those of `hotset.tiers.contract`; a tier of this
 process alone (`shared` is False) is held to fewer of them: its fences need not tell two fills apart, and may break
-without need.
+without need. Of the promises of `HoldingTier` there are tests in `hold_contract`, for a tier whose `holds` is true.
 
 Lives in the tests are tens of milliseconds of real time, and what must happen is waited for up to `patience` seconds,
 so a slow machine makes the tests slow and not wrong.

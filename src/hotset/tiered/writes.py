@@ -22,7 +22,7 @@ from hotset.tiered.values import ABSENT
 from hotset.tiered.write_policy import WritePolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.level import Level
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Writes"]
 
+_NOBODY: Final[frozenset[str]] = frozenset()
 _EARLY: Final = 0.05  # the share of its life in which nobody loads an entry anew
 
 
@@ -71,8 +72,12 @@ class Writes(Books):
         self._detach(names)
         asked = time.monotonic()
         entries = {name: self.entry_of(items[key], options, tags=tags) for name, key in names.items() if key in stored}
-        told, contested = yield from self._spread(list(names), entries, held, expire=expire and save is not None)
-        self._keep(names, entries, fences, contested, asked, options, told=told, expire=expire and save is not None)
+        expire = expire and save is not None
+        told = False
+        contested: Collection[str] = _NOBODY
+        if self.below:
+            told, contested = yield from self._spread(list(names), entries, held, expire=expire)
+        self._keep(names, entries, fences, contested, asked, options, told=told, expire=expire)
         if refusal is not None:
             raise refusal
 
@@ -151,10 +156,10 @@ class Writes(Books):
 
     def _keep(
         self,
-        names: Iterable[str],
+        names: Collection[str],
         entries: dict[str, Entry],
         fences: dict[str, Fence],
-        contested: set[str],
+        contested: Collection[str],
         asked: float,
         options: Options,
         *,
@@ -162,13 +167,14 @@ class Writes(Books):
         expire: bool = False,
     ) -> None:
         """Have memory keep what the levels below have been told, as far as nobody else has changed it."""
-        names = list(names)
         memory = self.memory if fences else None
         self._detach(names)
-        for name in names:
-            self.departed.pop(name, None)
+        if self.departed:
+            for name in names:
+                self.departed.pop(name, None)
         stored = {name: entry for name, entry in entries.items() if entry.life > 0 and name not in contested}
-        self._forget([name for name in names if memory is None or name not in stored], expire=expire)
+        if memory is None or len(stored) < len(names):
+            self._forget([name for name in names if memory is None or name not in stored], expire=expire)
         if memory is None:
             return
         items = [(name, entry, fences[name]) for name, entry in stored.items()]
