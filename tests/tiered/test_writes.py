@@ -383,6 +383,22 @@ class TestHeld:
         for tier in tiers:
             tier.close()
 
+    def test_who_settles_too_late_does_not_end_the_hold_of_another(self, shared_server):
+        """Their changes of the origin overlap: the other one stores nothing either, and nobody fills till then."""
+        one = redis_tier(shared_server.url, lease=0.1, stream=None)
+        other = redis_tier(shared_server.url, stream=None)
+        for tier in (one, other):
+            tier.open(f"late {shared_server.port}", None)
+        late = one.hold(["a"])
+        eventually(lambda: other.lease(["b", "a"]).found[1].fence is not None)
+        hold = other.hold(["a"])
+        assert one.settle([("a", None)], late) == [False]
+        assert one.lease(["a"]).found[0].fence is None
+        assert other.settle([("a", None)], hold) == [False]
+        assert one.lease(["a"]).found[0].fence is not None
+        for tier in (one, other):
+            tier.close()
+
     def test_a_tier_out_of_memory_is_not_believed(self, make_two, own_server):
         rows = Rows(a="old")
         cache = make_two(rows.get, save=rows.save, url=own_server.url)
