@@ -163,3 +163,29 @@ def test_any_order_of_events(seeds, crashes):
                 world.crash()
                 world.check()
         world.finish()
+
+
+@pytest.mark.parametrize("fate", ["delay", "bury"])
+def test_what_waits_for_long_holds_up_no_chunk(fate):
+    world = World(0)
+    for _ in range(5):
+        world.write()
+    items = world.queue.take(1, 0.0)
+    if fate == "delay":
+        world.queue.delay(items[0], 1.0)
+    else:
+        world.queue.bury(items[0])
+    world.queue.landed(world.queue.take(100, 0.0))
+    world.disk.commit(world.queue.changes())
+    assert not world.disk.chunks
+    assert set(world.disk.strays) == {items[0].seq}
+
+
+def test_what_the_origin_has_refused_together_comes_first():
+    world = World(0)
+    while len(world.queue) < 6:
+        world.write()
+    names = list(world.queue.waiting)
+    items = world.queue.take(3, 0.0)
+    world.queue.returned(items)
+    assert list(world.queue.waiting) == names

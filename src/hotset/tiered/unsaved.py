@@ -259,7 +259,6 @@ class Queue:
 
     def not_told(self, changes: Changes) -> None:
         """The journal was not changed: it is told another time."""
-        gone = set(changes.gone)
-        self._strays = {row.seq: row for row in changes.strays if row.seq not in self._gone} | self._strays
-        self._gone += gone
+        self._strays = {row.seq: row for row in changes.strays} | self._strays
+        self._gone += changes.gone  # which are forgotten after strays have come
         self._done_below = max(self._done_below, changes.done_below)
