@@ -22,7 +22,7 @@ from policy.lfu cimport lfu_hit, lfu_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
-from records cimport recorded_of, records_of
+from records cimport record_of, recorded_of, records_of
 from replay cimport integer, replay_with
 from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable,
                      PyLong_CheckExact, PyMethod_New, PyObject_Vectorcall, PyUnicode_CheckExact, PyVectorcall_NARGS,
@@ -1231,8 +1231,6 @@ def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     return replay_with(&cache.store.policy, limit, keys, sizes)
 
 
-# ---- bytes from other processes ----
-
 def plan_opening(type entry, type found, codec, schema, limit):
     """What open_envelopes and found_in need to know, for as long as the classes are there. See envelope."""
     return wanted_of(entry, found, codec, schema, limit, types.MemberDescriptorType)
@@ -1241,19 +1239,24 @@ def open_envelopes(bytes plan, list places, list envelopes, double now, cleared,
     """(what was found, None, origins); or (None, values, origins) if all are fresh and have no tags. O(bytes)."""
     return open_all(plan, places, envelopes, now, cleared, epoch, decode, origins, nothing, odd)
 
-def close_envelope(str name, bytes version, codec, bytes extra, schema, double cost, epoch, double created, double expires,
-                   double drops, bytes body):
+def close_envelope(bytes plan, str name not None, entry, double now, bytes extra not None, bytes body not None):
     """The envelope of a plain entry; None if that is not for here. Raises ValueError, OverflowError. O(bytes)."""
-    return envelope_of(name, version, codec, extra, schema, cost, epoch, created, expires, drops, body)
+    return envelope_of(plan, name, entry, now, extra, body)
 
 def found_in(bytes plan, list envelopes, list values, list origins, double now):
     """What was found in these envelopes, of which open_envelopes has told the rest. O(n)."""
     return found_all(plan, envelopes, values, origins, now)
 
-def plan_recording(type record):
-    """What make_records needs to know of a class of Fresh. See records."""
+def plan_recording(type record, type entry):
+    """What make_record and make_records need to know of a class of Fresh, and of entries. See records."""
     cdef Fresh fresh = Fresh()
-    return recorded_of(record, <char*>&fresh.until - <char*><PyObject*>fresh, types.MemberDescriptorType)
+    return recorded_of(record, <char*>&fresh.until - <char*><PyObject*>fresh, entry, types.MemberDescriptorType)
+
+def make_record(bytes plan, type record, entry, double moment, confirmed, double longest):
+    """The record of an entry as of a moment, not to be served yet."""
+    cdef Fresh made = record_of(plan, record, entry, moment, confirmed, longest)
+    made.value = entry.value
+    return made
 
 def make_records(bytes plan, type record, list envelopes, list values, list origins, double now, double moment,
                  double longest, double until, loose):

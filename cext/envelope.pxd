@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from python cimport PyErr_Clear, PyTuple_SET_ITEM, PyUnicode_AsUTF8AndSize
-from instances cimport PyType_GenericAlloc, find_slots, set_slot
+from instances cimport Py_TYPE, PyType_GenericAlloc, find_slots, get_slot, set_slot
 from store cimport HOTSET_NEVER, incref
 
 cdef extern from "crc32.h" nogil:
@@ -35,6 +35,14 @@ cdef enum:                 # what begins where
     EXPIRES = 52
     DROPS = 60
     EXTRA = 68
+
+cdef extern from *:
+    """
+    #define HOTSET_LONGEST 1e15  /* seconds of a life; above, it is for ever */
+    #define HOTSET_DEAREST 1e9   /* seconds of a load */
+    """
+    const double LONGEST "HOTSET_LONGEST"
+    const double DEAREST "HOTSET_DEAREST"
 
 cdef enum:                 # the slots of an entry, in the order of its fields
     VALUE, VERSION_SLOT, LIFE, KEEP, AGE, COST_SLOT, ABSENT, TAGS, EPOCH_SLOT, WRITER, ENTRY_SLOTS
@@ -199,34 +207,48 @@ cdef inline tuple open_all(bytes plan, list places, list envelopes, double now, 
     return found, None if found is not None else values, from_whom
 
 
-cdef inline bytes envelope_of(str name, bytes version, unsigned char codec, bytes extra, uint32_t schema, double cost,
-                              uint64_t epoch, double created, double expires, double drops, bytes body):
+cdef inline bytes envelope_of(bytes plan, str name, object entry, double now, bytes extra, bytes body):
     """See close_envelope."""
+    cdef const Wanted* w = wanted_in(plan)
     cdef Py_ssize_t extra_size = PyBytes_GET_SIZE(extra), size = EXTRA + extra_size + PyBytes_GET_SIZE(body), length
-    cdef const char* called = PyUnicode_AsUTF8AndSize(<PyObject*>name, &length)
-    cdef float cost_bits = cost
+    cdef const char* called
+    cdef double age, life, keep, cost
+    cdef uint64_t epoch
+    cdef float cost_bits
     cdef uint32_t bits
     cdef unsigned char* p
+    if Py_TYPE(entry) != w.entry:
+        return None
+    age, life = get_slot(entry, w.slots[AGE]), get_slot(entry, w.slots[LIFE])
+    keep, cost = get_slot(entry, w.slots[KEEP]), get_slot(entry, w.slots[COST_SLOT])
+    if not (0 <= age < now - 1 and 0 < life < LONGEST and keep < LONGEST and 0 <= cost < DEAREST):
+        return None
+    called = PyUnicode_AsUTF8AndSize(<PyObject*>name, &length)
     if called == NULL:                                  # lone surrogates
         PyErr_Clear()
         return None
-    if PyBytes_GET_SIZE(version) != FENCE_END - VERSION or extra_size > 0xFFFF or size > 0x7FFFFFFF:
-        raise ValueError(f"a version of {len(version)} bytes, an extra block of {extra_size}, a whole of {size}")
+    version = get_slot(entry, w.slots[VERSION_SLOT])
+    if not PyBytes_CheckExact(version) or PyBytes_GET_SIZE(version) != FENCE_END - VERSION:
+        raise ValueError("a version must be 12 bytes")
+    if extra_size > 0xFFFF or size > 0x7FFFFFFF:
+        raise ValueError(f"an extra block of {extra_size} bytes, a whole of {size}")
+    epoch = get_slot(entry, w.slots[EPOCH_SLOT])
+    cost_bits = cost
     envelope = PyBytes_FromStringAndSize(NULL, size)
     p = <unsigned char*>PyBytes_AS_STRING(envelope)
     memcpy(&bits, &cost_bits, sizeof(bits))
     memcpy(p, b"\xc1H\x01\x01", VERSION)
     memcpy(p + VERSION, PyBytes_AS_STRING(version), FENCE_END - VERSION)
-    p[COVERED] = codec
+    p[COVERED] = w.codec
     p[FLAGS] = 0
     hotset_put(p + EXTRA_SIZE, extra_size, 2)
     hotset_put(p + SIZE, size, 4)
-    hotset_put(p + SCHEMA, schema, 4)
+    hotset_put(p + SCHEMA, w.schema, 4)
     hotset_put(p + COST, bits, 4)
     hotset_put(p + EPOCH, epoch, 8)
-    hotset_put(p + CREATED, <uint64_t>(created * 1000), 8)
-    hotset_put(p + EXPIRES, <uint64_t>(expires * 1000), 8)
-    hotset_put(p + DROPS, <uint64_t>(drops * 1000), 8)
+    hotset_put(p + CREATED, <uint64_t>((now - age) * 1000), 8)
+    hotset_put(p + EXPIRES, <uint64_t>((now + life) * 1000), 8)
+    hotset_put(p + DROPS, <uint64_t>((now + max(keep, life)) * 1000), 8)
     memcpy(p + EXTRA, PyBytes_AS_STRING(extra), extra_size)
     memcpy(p + EXTRA + extra_size, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
     hotset_put(p + FENCE_END, hotset_crc32(hotset_crc32(0, <const unsigned char*>called, length), p + COVERED,

@@ -14,6 +14,7 @@ cdef extern from "Python.h":
     ctypedef struct PyMemberDescrObject:
         PyMemberDef* d_member
     object PyType_GenericAlloc(PyTypeObject*, Py_ssize_t)
+    PyTypeObject* Py_TYPE(object)
 
 
 cdef inline int find_slots(object cls, tuple names, object kind, Py_ssize_t* places, Py_ssize_t n) except -1:
@@ -27,6 +28,14 @@ cdef inline int find_slots(object cls, tuple names, object kind, Py_ssize_t* pla
             raise TypeError(f"{cls!r} must have a slot {names[i]!r}")
         places[i] = (<PyMemberDescrObject*>slot).d_member.offset
     return 0
+
+
+cdef inline object get_slot(object o, Py_ssize_t place):
+    """What is in a slot."""
+    cdef PyObject* value = (<PyObject**>(<char*><PyObject*>o + place))[0]
+    if value == NULL:
+        raise AttributeError(f"a slot of a {type(o).__name__} is empty")
+    return <object>value
 
 
 cdef inline void set_slot(object o, Py_ssize_t place, object value) noexcept:

@@ -64,21 +64,10 @@ def open_envelopes(
     nothing: tuple[Any, ...],
     odd: Callable[[str, bytes], Any],
 ) -> tuple[list[Any] | None, list[Any] | None, _Origins]: ...
-def close_envelope(
-    name: str,
-    version: bytes,
-    codec: int,
-    extra: bytes,
-    schema: int,
-    cost: float,
-    epoch: int,
-    created: float,
-    expires: float,
-    drops: float,
-    body: bytes,
-) -> bytes | None: ...
+def close_envelope(plan: bytes, name: str, entry: Any, now: float, extra: bytes, body: bytes) -> bytes | None: ...
 def found_in(plan: bytes, envelopes: list[Any], values: list[Any], origins: _Origins, now: float) -> list[Any]: ...
-def plan_recording(record: type) -> bytes: ...
+def plan_recording(record: type, entry: type) -> bytes: ...
+def make_record(plan: bytes, record: type[_R], entry: Any, moment: float, confirmed: float, longest: float) -> _R: ...
 def make_records(
     plan: bytes,
     record: type[_R],

@@ -49,11 +49,12 @@ from hotset.codecs.seal import Seal
 from hotset.codecs.shapes import fingerprint
 from hotset.errors import CodecError, ValueTooLarge
 from hotset.tiers.contract import NOTHING_FOUND, Entry, Found, Opened, Reading
+from hotset.versions import VERSION_BYTES, new_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KIND_AT", "PREFIX_BYTES", "REFUSALS", "Wire", "ended", "fence_of", "is_lease", "lease_marker"]
+__all__ = ["KIND_AT", "PREFIX_BYTES", "REFUSALS", "Wire", "ended", "fence_of", "is_lease", "lease_marker", "new_lease"]
 
 PREFIX_BYTES: Final = 16
 # Where the bytes begin that end a life: the kind, and behind it the version.
@@ -75,7 +76,6 @@ _LEASE: Final = 0x02
 _ENDED: Final = 0x80 | _ENTRY
 _KINDS: Final = frozenset((_ENTRY, _ENDED))
 _LEASE_FRONT: Final = _SIGNATURE + bytes((_LEASE,))
-_VERSION_BYTES: Final = 12
 
 _COMPRESSED: Final = 0x03
 _ABSENT: Final = 0x04
@@ -110,10 +110,15 @@ _Rest = tuple[int, int, int, int, int, float, int, int, int, int]
 _Head = tuple[bytes, int, bytes, int, int, int, int, int, int, float, int, int, int, int]
 
 
+def new_lease() -> bytes:
+    """Return a lease marker like no other."""
+    return _LEASE_FRONT + new_version()
+
+
 def lease_marker(token: bytes) -> bytes:
     """Return what stands under a name that somebody loads: a fence without an entry. A token has 12 bytes."""
-    if len(token) != _VERSION_BYTES:
-        raise ValueError(f"a token must have {_VERSION_BYTES} bytes, not {len(token)}")
+    if len(token) != VERSION_BYTES:
+        raise ValueError(f"a token must have {VERSION_BYTES} bytes, not {len(token)}")
     return _LEASE_FRONT + token
 
 
@@ -129,8 +134,8 @@ def fence_of(data: bytes) -> bytes:
 
 def ended(version: bytes) -> bytes:
     """Return what ends the life of an entry if it is written at `KIND_AT`: the kind, and a new version of 12 bytes."""
-    if len(version) != _VERSION_BYTES:
-        raise ValueError(f"a version must have {_VERSION_BYTES} bytes, not {len(version)}")
+    if len(version) != VERSION_BYTES:
+        raise ValueError(f"a version must have {VERSION_BYTES} bytes, not {len(version)}")
     return bytes((_ENDED,)) + version
 
 
@@ -243,26 +248,13 @@ class Wire:
         extra = self._packed.get((writer, entry.tags))
         if extra is None:
             extra = self._pack_extra(writer, entry.tags)
-        age, life, keep, cost = entry.age, entry.life, entry.keep, entry.cost
         try:
-            if not flags and 0 <= age < now - 1 and 0 < life < _FOREVER and keep < _FOREVER and 0 <= cost < _COST_LIMIT:
+            if not flags:
                 # What nearly every entry is.
-                drops = now + (max(life, keep))
-                envelope = close_envelope(
-                    name,
-                    entry.version,
-                    self._codec_id,
-                    extra,
-                    self._schema,
-                    cost,
-                    entry.epoch,
-                    now - age,
-                    now + life,
-                    drops,
-                    body,
-                )
+                envelope = close_envelope(self._plan, name, entry, now, extra, body)
                 if envelope is not None:
                     return envelope
+            age, life, keep, cost = entry.age, entry.life, entry.keep, entry.cost
             rest = (
                 self._codec_id,
                 flags,
@@ -278,8 +270,8 @@ class Wire:
             return self._close(name, _ENTRY, entry.version, rest, extra, body)
         except (struct.error, ValueError, OverflowError, TypeError) as error:
             raise CodecError(
-                f"{name!r}: age {age!r}, life {life!r}, keep {keep!r}, epoch {entry.epoch!r}, now {now!r} "
-                f"and version {entry.version!r} cannot be encoded: {error}"
+                f"{name!r}: age {entry.age!r}, life {entry.life!r}, keep {entry.keep!r}, epoch {entry.epoch!r}, "
+                f"now {now!r} and version {entry.version!r} cannot be encoded: {error}"
             ) from error
 
     def decode(self, name: str, data: bytes, now: float) -> Entry | str:
@@ -414,8 +406,8 @@ class Wire:
 
     def _close(self, name: str, kind: int, version: bytes, rest: _Rest, extra: bytes, body: bytes) -> bytes:
         """Put the parts together under a check or a seal. Raises struct.error, ValueError for parts that do not fit."""
-        if len(version) != _VERSION_BYTES:
-            raise ValueError(f"a version must have {_VERSION_BYTES} bytes, not {len(version)}")
+        if len(version) != VERSION_BYTES:
+            raise ValueError(f"a version must have {VERSION_BYTES} bytes, not {len(version)}")
         called = name.encode("utf-8", "surrogatepass")
         middle = _REST.pack(*rest) + extra
         if self._seal is None:

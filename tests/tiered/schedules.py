@@ -365,7 +365,7 @@ class Schedule:
         else:
             sent = self.sent()
             try:
-                result = ask.level.ask(ask.operation, *ask.arguments, **ask.named)
+                result = ask.level.ask(ask.operation, ask.arguments, ask.named)
             except Exception as raised:  # switched off
                 error = raised
             self.dirty = True

@@ -19,7 +19,7 @@ from hotset.tiers.keys import Keys
 from hotset.tiers.redis import RedisTier
 from hotset.tiers.scripts import INVALIDATE
 from hotset.tiers.servertime import ServerTime
-from hotset.tiers.stream import MARK_MS, OwnVersions, Stream
+from hotset.tiers.stream import MARK_MS, OwnChanges, Stream
 
 HEARTBEAT = 0.1
 KEYS = Keys("test")
@@ -374,7 +374,7 @@ def scripted(eventually):
         KEYS,
         ServerTime(),
         listener,
-        OwnVersions(),
+        OwnChanges(),
         mode="tracking",
         sender="me",
         heartbeat=30,

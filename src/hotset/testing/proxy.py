@@ -359,6 +359,7 @@ class ChaosProxy:
         task = asyncio.get_running_loop().create_task(self._connect(self._accepted, reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: _reset(writer))  # one that is cancelled before it begins does nothing itself
 
     async def _connect(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect a client to the server, and carry data both ways until both have said all."""

@@ -14,6 +14,7 @@ while it is open, and taken as that of a probe while it is half-open.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -93,12 +94,14 @@ class Breaker:
         self._calls, self._fails = [0] * _BUCKETS, [0] * _BUCKETS  # of the window, in a ring
         self._streak = 0  # failures since the last success
         self._bucket = self._slot = 0  # the latest bucket, counted from the clock's zero, and its place in the ring
+        self._ends = -math.inf  # when that bucket does, while closed
+        self._latest = 0  # successes in that bucket that are not in the others' counts yet
+        self._successes = self._failures = self._refused = self._opened = 0
         self._clear()
         self._pause = self._open_for  # the next one, before jitter
         self._until = 0.0  # open: end of the pause; half-open: when a probe counts as lost
         self._room = False  # half-open: whether a probe may start
         self._proven = 0  # half-open: probes that succeeded
-        self._successes = self._failures = self._refused = self._opened = 0
         self._news: deque[State] = deque()
         self._telling = threading.Lock()  # held by the thread that calls on_change; nobody waits for it
         tell_child(self)
@@ -109,17 +112,13 @@ class Breaker:
 
     def success(self) -> None:
         """Report a call that the level answered."""
-        if self.closed and int(self._clock() * self._per_second) == self._bucket:
+        if self._clock() < self._ends:
             # The commonest report takes no lock: of two at the same moment one may be lost, which decides nothing.
-            self._calls[self._slot] += 1
-            self._successes += 1
-            self._streak = 0
+            self._latest += 1
             return
         with self._lock:
             if self.closed:
-                bucket = int(self._clock() * self._per_second)
-                if bucket > self._bucket:
-                    self._turn(bucket)
+                self._turn(int(self._clock() * self._per_second))
                 self._calls[self._slot] += 1
                 self._streak = 0
                 self._successes += 1
@@ -136,9 +135,7 @@ class Breaker:
         """Report a call that the level did not answer, or not in time."""
         with self._lock:
             if self._state == "closed":
-                bucket = int(self._clock() * self._per_second)
-                if bucket > self._bucket:
-                    self._turn(bucket)
+                self._turn(int(self._clock() * self._per_second))
                 self._calls[self._slot] += 1
                 self._fails[self._slot] += 1
                 self._streak += 1
@@ -182,6 +179,7 @@ class Breaker:
     def stats(self) -> BreakerStats:
         """Return the counts as of now."""
         with self._lock:
+            self._settle()
             return BreakerStats(self._state, self._successes, self._failures, self._refused, self._opened)
 
     def after_fork(self) -> None:
@@ -219,29 +217,47 @@ class Breaker:
         """Let everybody through."""
         self._pause = self._open_for
         self._room = False
-        self._clear()
         self._change("closed")
+        self._clear()
 
     def _change(self, state: State) -> None:
         self._state = state
         self.closed = state == "closed"
+        if not self.closed:
+            self._ends = -math.inf
         if self._on_change is not None:
             self._news.append(state)
 
     def _clear(self) -> None:
         """Forget the window and the failures in a row."""
+        self._settle()
         self._calls = [0] * _BUCKETS
         self._fails = [0] * _BUCKETS
         self._streak = 0
-        self._bucket = int(self._clock() * self._per_second)
-        self._slot = self._bucket % _BUCKETS
+        self._begin(int(self._clock() * self._per_second))
 
     def _turn(self, bucket: int) -> None:
-        """Move the window on to a later bucket and take out what has left it."""
+        """Move the window on to a bucket, if that is a later one, and take out what has left it."""
+        self._settle()
+        if bucket <= self._bucket:
+            return
         for passed in range(max(self._bucket, bucket - _BUCKETS) + 1, bucket + 1):
             self._calls[passed % _BUCKETS] = self._fails[passed % _BUCKETS] = 0
+        self._begin(bucket)
+
+    def _settle(self) -> None:
+        """Count the latest successes."""
+        latest, self._latest = self._latest, 0
+        if latest:
+            self._calls[self._slot] += latest
+            self._successes += latest
+            self._streak = 0
+
+    def _begin(self, bucket: int) -> None:
+        """Count in this bucket from now on."""
         self._bucket = bucket
         self._slot = bucket % _BUCKETS
+        self._ends = (bucket + 1) / self._per_second if self.closed else -math.inf
 
     def _tell(self) -> None:
         """Call on_change for what has changed, outside the lock: it may use the breaker, or the level."""

@@ -84,28 +84,28 @@ class Budget:
         self._in_use = 0
         self._forks += 1
 
-    def _enter(self, timeout: float) -> None:
+    def _enter(self, hold: _Hold, timeout: float) -> None:
         """Take a place as a thread."""
-        if self._take(None):
+        if self._take(hold, None):
             return
         place = _Place(None)
-        if self._take(place):
+        if self._take(hold, place):
             return
         try:
             place.gate.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
         except BaseException:  # an interrupt of the main thread
             self._give_up(place)
             raise
-        self._settle(place, timeout)
+        self._settle(hold, place, timeout)
 
-    async def _aenter(self, timeout: float) -> None:  # noqa: ASYNC109 - ends in a refusal, cancels nothing
+    async def _aenter(self, hold: _Hold, timeout: float) -> None:  # noqa: ASYNC109 - ends in a refusal, cancels nothing
         """Take a place as a task."""
-        if self._take(None):
+        if self._take(hold, None):
             return
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         place = _Place(future)
-        if self._take(place):
+        if self._take(hold, place):
             return
         timer = None if timeout == math.inf else loop.call_later(timeout, _resolve, future)
         try:
@@ -116,23 +116,25 @@ class Budget:
         finally:
             if timer is not None:
                 timer.cancel()
-        self._settle(place, timeout)
+        self._settle(hold, place, timeout)
 
-    def _take(self, place: _Place | None) -> bool:
+    def _take(self, hold: _Hold, place: _Place | None) -> bool:
         """Take a free place, or stand in line with this one; whether one was free."""
         with self._lock:
             # What comes free goes to the line first: while somebody waits, nothing is free.
             if self.limit is None or self._in_use < self.limit:
                 self._in_use += 1
+                hold.held = True
                 return True
             if place is not None:
                 self._line[place] = None
             return False
 
-    def _settle(self, place: _Place, timeout: float) -> None:
+    def _settle(self, hold: _Hold, place: _Place, timeout: float) -> None:
         """End a wait: raise LoadRefused unless a place was handed over, be it at the last moment."""
         with self._lock:
             if place.granted:
+                hold.held = True
                 return
             self._line.pop(place, None)
             self._refused += 1
@@ -164,24 +166,33 @@ class _Hold:
     No generator: one that is collected after its loop has closed does not run its finally clause.
     """
 
-    __slots__ = ("_budget", "_forks", "_timeout")
+    __slots__ = ("_budget", "_forks", "_timeout", "held")
 
     def __init__(self, budget: Budget, timeout: float) -> None:
         self._budget = budget
         self._timeout = timeout
         self._forks = budget._forks
+        self.held = False
 
     def __enter__(self) -> None:
-        self._budget._enter(self._timeout)
+        self._budget._enter(self, self._timeout)
 
     def __exit__(self, *_: object) -> None:
-        self._budget._give(self._forks)
+        self._end()
 
     async def __aenter__(self) -> None:
-        await self._budget._aenter(self._timeout)
+        await self._budget._aenter(self, self._timeout)
 
     async def __aexit__(self, *_: object) -> None:
-        self._budget._give(self._forks)
+        self._end()
+
+    def _end(self) -> None:
+        if self.held:
+            self.held = False
+            self._budget._give(self._forks)
+
+    def __del__(self) -> None:
+        self._end()  # an interrupt has come between the place and the statement
 
 
 class _Place:

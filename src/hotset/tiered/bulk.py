@@ -158,8 +158,8 @@ class Bulk(Loads):
         since = self.since
         loose = self.streamed and not told
         until = asked + self.options.max_staleness if self.polled or loose or asked < since else math.inf
-        # With either of these, each record has a moment of its own.
-        alike = options.refresh_ahead is None and options.xfetch is None
+        # Else each record has a moment of its own.
+        alike = not options.early
         opened = cast("Opened", reading.opened)
         # What is not its own name may be of a class of its own.
         plain = keys.values() if all(map(operator.is_, keys, keys.values())) else map(key_of, keys)

@@ -53,15 +53,13 @@ class Ask:
 
     def block(self, _shell: Shell) -> Any:
         """See Effect."""
-        if len(self.arguments) == 1 and not self.named:
-            return self.level.ask(self.operation, self.arguments[0])
-        return self.level.ask(self.operation, *self.arguments, **self.named)
+        return self.level.ask(self.operation, self.arguments, self.named)
 
     async def wait(self, shell: Shell) -> Any:
         """See Effect. What concerns one name is joined with the like of the same turn of the loop."""
         if self.operation in _JOINED and len(self.arguments[0]) == 1:
             return await shell.joined(self.level, self.operation, self.arguments[0][0])
-        return await self.level.aask(self.operation, *self.arguments, **self.named)
+        return await self.level.aask(self.operation, self.arguments, self.named)
 
 
 class Load:
@@ -75,6 +73,8 @@ class Load:
 
     def block(self, shell: Shell) -> Any:
         """See Effect."""
+        if shell.budget.limit is None:
+            return shell.call(self.function, *self.arguments)
         with shell.budget.hold(shell.budget_wait):
             return shell.call(self.function, *self.arguments)
 

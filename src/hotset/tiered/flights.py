@@ -32,7 +32,6 @@ After a fork the child knows nothing of the parent's flights.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import enum
 import math
@@ -80,6 +79,9 @@ class _Load:
         self.awaits: list[_Load] = []  # loads that it cannot end before, once for each wait
 
 
+# Seconds after which a follower takes the lead from one who has not begun. An interrupt may come between the moment in
+# which somebody is made the leader and the statement that would tell of the end.
+_GRACE: Final = 1.0
 # Guards all tables, flights and loads, because a ring of waits may go over several caches. Held for moments, by misses
 # only. Reentrant: a key's __eq__ or a finalizer may use a cache here.
 _lock = threading.RLock()
@@ -153,6 +155,7 @@ class Flight(Generic[_T]):
 
     __slots__ = (
         "_arriving",
+        "_begun",
         "_error",
         "_forks",
         "_lead",
@@ -176,6 +179,7 @@ class Flight(Generic[_T]):
         self._forks = _forks
         self._load = _Load()
         self._lead = 0  # counts the leaders that gave up
+        self._begun = False  # the present one has entered its scope
         self._leaderless = False
         # Who have joined and do not wait yet: they may be given the lead when they do. Where the count is too low, by a
         # leader that waits, or too high, by one who never does, and only if nobody leads, it costs a second load or an
@@ -226,9 +230,15 @@ class Flight(Generic[_T]):
         waiter = _Waiter(None, threading.get_ident())
         turn = self._stand(waiter)
         if turn is None:
-            endless = timeout is None or timeout > threading.TIMEOUT_MAX
+            left = math.inf if timeout is None else max(timeout, 0)
             try:
-                waiter.gate.acquire(timeout=-1 if timeout is None or endless else max(timeout, 0))
+                while True:
+                    overdue = None if self._begun else self._lead
+                    if waiter.gate.acquire(timeout=min(left, _GRACE)):
+                        break
+                    left -= _GRACE
+                    if left <= 0 or self._takes_over(waiter, overdue):
+                        break
             except BaseException:  # an interrupt of the main thread
                 self._desert(waiter)
                 raise
@@ -238,19 +248,26 @@ class Flight(Generic[_T]):
     async def await_(self, timeout: float | None = None) -> _T | Literal[Lead.LEAD]:  # noqa: ASYNC109 - may be None
         """Do the same as `wait` as a task, on whichever loop it runs."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        waiter = _Waiter(future, None)
+        waiter = _Waiter(loop.create_future(), None)
         turn = self._stand(waiter)
         if turn is None:
-            timer = None if timeout is None or timeout == math.inf else loop.call_later(timeout, _resolve, (future,))
+            left = math.inf if timeout is None else timeout
             try:
-                await future
+                while waiter.future is not None:
+                    overdue = None if self._begun else self._lead
+                    timer = loop.call_later(min(left, _GRACE), _resolve, (waiter.future,))
+                    try:
+                        await waiter.future
+                    finally:
+                        timer.cancel()
+                    left -= _GRACE
+                    with _lock:
+                        if waiter.turn is not _Turn.LATE or left <= 0 or self._takes_over(waiter, overdue):
+                            break
+                        waiter.future = loop.create_future()
             except BaseException:  # cancelled, or the loop has gone and the task is collected
                 self._desert(waiter)
                 raise
-            finally:
-                if timer is not None:
-                    timer.cancel()
             turn = self._step_out(waiter)
         return self._outcome(turn, timeout)
 
@@ -288,6 +305,16 @@ class Flight(Generic[_T]):
                 _blocked[waiter.thread] = self._load
             return None
 
+    def _takes_over(self, waiter: _Waiter, overdue: int | None) -> bool:
+        """Give the lead to one who waits, if the leader of that number has not begun still."""
+        with _lock:
+            if self._begun or self._lead != overdue or waiter not in self._waiters:
+                return False
+            del self._waiters[waiter]
+            self._lead += 1
+            waiter.turn = _Turn.LEAD
+            return True
+
     def _step_out(self, waiter: _Waiter) -> _Turn:
         """End a wait, and return what has come of it."""
         with _lock:
@@ -313,6 +340,7 @@ class Flight(Generic[_T]):
             if self._load.done or self._lead != lead:
                 return
             self._lead += 1
+            self._begun = False
             self._load.thread = None
             while self._waiters and self._forks == _forks:
                 first = next(iter(self._waiters))
@@ -384,22 +412,23 @@ class Scope:
         self._flight._abandon(self._lead)
 
     def __enter__(self) -> None:
-        load = self._flight._load
+        flight = self._flight
+        flight._begun = True
+        load = flight._load
         load.thread = threading.get_ident()
         self._token = _scopes.set((load,) if self._apart else (*_present(), load))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        flight = self._flight
         try:
             if isinstance(error, Exception):
-                self._flight.fail(error)
-            if not self._flight._load.done:
-                self._flight._abandon(self._lead)
+                flight.fail(error)
+            if not flight._load.done:
+                flight._abandon(self._lead)
         finally:
-            # A coroutine that is collected is closed in whatever context the collector runs in.
-            with contextlib.suppress(ValueError):
-                _scopes.reset(self._token)
+            _leave(self._token)
 
 
 class Scopes:
@@ -419,6 +448,7 @@ class Scopes:
     def __enter__(self) -> None:
         thread = threading.get_ident()
         for flight, _ in self._flights:
+            flight._begun = True
             flight._load.thread = thread
         loads = tuple(flight._load for flight, _ in self._flights)
         self._token = _scopes.set(loads if self._apart else (*_present(), *loads))
@@ -432,8 +462,15 @@ class Scopes:
                     flight.fail(error)
                 flight._abandon(lead)
         finally:
-            with contextlib.suppress(ValueError):  # as above
-                _scopes.reset(self._token)
+            _leave(self._token)
+
+
+def _leave(token: contextvars.Token[tuple[_Load, ...]]) -> None:
+    """Belong again to the loads of before."""
+    try:  # noqa: SIM105 - `suppress` takes as long as the rest of a scope
+        _scopes.reset(token)
+    except ValueError:  # a coroutine that is collected is closed in whatever context the collector runs in
+        pass
 
 
 def _present() -> tuple[_Load, ...]:

@@ -45,10 +45,11 @@ class Latencies:
 
     def record(self, seconds: float) -> None:
         """Count one duration. Negative ones, of a clock that was set back, count as the shortest; NaN is ignored."""
-        if _SHORTEST < seconds < _LONGEST:
-            self._counts[int(log(seconds * _SCALE) * _PER_E_FOLD)] += 1
-        elif seconds >= _LONGEST:
-            self._counts[-1] += 1
+        if seconds > _SHORTEST:
+            try:
+                self._counts[int(log(seconds * _SCALE) * _PER_E_FOLD)] += 1
+            except (IndexError, OverflowError):
+                self._counts[-1] += 1
         elif seconds <= _SHORTEST:
             self._counts[0] += 1
 

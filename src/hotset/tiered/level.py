@@ -41,7 +41,7 @@ class Level:
         """What keeps the tier out, or "closed"."""
         return self.breaker.state if self.on else "off"
 
-    def ask(self, operation: str, *arguments: Any, **named: Any) -> Any:
+    def ask(self, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Have the tier do something. Raises TierError."""
         if not self.on or not self.breaker.closed:
             self._let_through()
@@ -55,7 +55,7 @@ class Level:
         self.breaker.success()
         return answer
 
-    async def aask(self, operation: str, *arguments: Any, **named: Any) -> Any:
+    async def aask(self, operation: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """Have the tier do something, on the running loop. Raises TierError."""
         if not self.on or not self.breaker.closed:
             self._let_through()
@@ -98,8 +98,8 @@ class Level:
             reads = hits = len(reading.opened.values)
         else:
             reads, hits = len(reading.found), 0
-            for entry, _, _ in reading.found:
-                if entry is not None and entry.life > 0:
+            for found in reading.found:
+                if found[0] is not None and found[0].life > 0:
                     hits += 1
         self.reads += reads
         self.hits += hits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from hotset.errors import CodecError, LoadTimeout, TierError
 from hotset.names import name_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
     from hotset.tiers.contract import Entry, Fence, Reading
-    from hotset.tiers.memory import Record
+    from hotset.tiers.memory import MemoryTier, Record
 
 __all__ = ["Loads"]
 
@@ -136,10 +136,9 @@ class Loads(Books):
 
     def _awaken(self, key: Any, name: str, record: Record, options: Options, loader: Any, now: float) -> Flow:
         """Find out why a record that is fine is not served as it is: is it time to refresh, or was it in doubt."""
-        if not record.absent and not record.refreshing and loader is not None and record.deadline < math.inf:
-            wants = options.refresh_ahead is not None or options.xfetch is not None
-            if wants and self._refresh_at(record, options) <= now:
-                yield from self._refresh(key, name, record, options, loader)
+        idle = not record.absent and not record.refreshing and loader is not None and record.deadline < math.inf
+        if idle and options.early and self._refresh_at(record, options) <= now:
+            yield from self._refresh(key, name, record, options, loader)
         self._arm(record, options, loader)
 
     def _refresh(self, key: Any, name: str, record: Record, options: Options, loader: Any) -> Flow:
@@ -209,14 +208,52 @@ class Loads(Books):
     ) -> Generator[Effect, Any, Entry]:
         """Lead a flight to its end. A refresh wants a newer version than `known`; `kept` is there if it fails."""
         with scope:
-            try:
-                entry = yield from self._load_and_fill(key, name, options, loader, flight, known, first=first)
-            except Exception:
-                if kept is not None:
-                    self._throttle(name, kept, options)  # nobody else does if it fails in the background
-                raise
+            memory = self._memory()
+            fence = memory.fence(name) if memory is not None else None
+            # Another load may have ended between the caller's look and this flight.
+            entry = self._present(key) if known is None and memory is not None else None
+            asked = time.monotonic()
+            fences: list[Lent] = []
+            older: list[Level] = []  # have something that was
+            for level in self.below if entry is None else ():
+                doubts = self.pending.doubts(level, (name,)) if self.pending.busy else None
+                try:
+                    reading = yield Ask(level, "lease", (name,))
+                    if first:
+                        level.note(reading)
+                    there, lease, taken = reading.found[0]
+                    if doubts is not None:
+                        there, lease = believed(doubts, name, reading.found[0])
+                    if options.lock_timeout and there is None and taken:
+                        there, lease, reading = yield from self._awaited(level, name, options, reading)
+                except TierError:
+                    continue
+                if there is not None and there.life > 0 and there.version != known:
+                    entry = there
+                    if (yield from self._promote(name, entry, fences)):
+                        own = bool(fences)
+                        self._remember(key, name, entry, asked, fence, options, loader, told=level.streams, own=own)
+                    break
+                if there is not None:
+                    older.append(level)
+                fences.append(Lent(level, lease, reading.epoch))
+            if entry is None:
+                try:
+                    entry = yield from self._load_and_fill(key, name, options, loader, flight, fence, fences, older)
+                except Exception:
+                    if kept is not None:
+                        self._throttle(name, kept, options)  # nobody else does if it fails in the background
+                    raise
             flight.succeed(entry)
         return entry
+
+    def _present(self, key: Any) -> Entry | None:
+        """What memory has of a key, if it can be served."""
+        record = cast("MemoryTier", self.memory).store.peek(key)
+        if record is None:
+            return None
+        now = time.monotonic()
+        return record.entry(now) if record.deadline > now and self._trusted(record, now) else None
 
     def _load_and_fill(
         self,
@@ -225,40 +262,11 @@ class Loads(Books):
         options: Options,
         loader: Any,
         flight: Flight[Entry],
-        known: bytes | None,
-        *,
-        first: bool,
+        fence: Fence,
+        fences: Sequence[Lent],
+        older: Sequence[Level],
     ) -> Generator[Effect, Any, Entry]:
-        memory = self._memory()
-        fence = memory.fence(name) if memory is not None else None
-        if known is None and memory is not None:
-            # Another load may have ended between the caller's look and this flight.
-            record = memory.store.peek(key)
-            now = time.monotonic()
-            if record is not None and record.deadline > now and self._trusted(record, now):
-                return record.entry(now)
-        asked = time.monotonic()
-        fences: list[Lent] = []
-        older: list[Level] = []  # have something that was
-        for level in self.below:
-            doubts = self.pending.doubts(level, (name,))
-            try:
-                reading = yield Ask(level, "lease", (name,))
-                if first:
-                    level.note(reading)
-                entry, lease = believed(doubts, name, reading.found[0])
-                if options.lock_timeout and entry is None and reading.found[0].taken:
-                    entry, lease, reading = yield from self._awaited(level, name, options, reading)
-            except TierError:
-                continue
-            if entry is not None and entry.life > 0 and entry.version != known:
-                if (yield from self._promote(name, entry, fences)):
-                    own = bool(fences)
-                    self._remember(key, name, entry, asked, fence, options, loader, told=level.streams, own=own)
-                return entry
-            if entry is not None:
-                older.append(level)
-            fences.append(Lent(level, lease, reading.epoch))
+        """Ask the origin, and store what it says in the levels that have lent fences, and in memory."""
         started = time.monotonic()
         self.loads += 1
         unsaved = None if self.behind is None else self.behind.find(name)

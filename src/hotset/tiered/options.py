@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hotset.durations import seconds
@@ -65,11 +65,14 @@ class Options:
     max_loads_wait: float = 5.0
     # How long memory is served after the last sign that it has been told of every change by others.
     max_staleness: float = 1.0
+    # How much longer than it lives an entry is kept, for whatever purpose.
+    kept: float = field(init=False)
+    # Whether entries are loaded anew before the end of their lives.
+    early: bool = field(init=False)
 
-    @property
-    def kept(self) -> float:
-        """How much longer than it lives an entry is kept, for whatever purpose."""
-        return max(self.keep, self.stale_while_revalidate)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kept", max(self.keep, self.stale_while_revalidate))
+        object.__setattr__(self, "early", self.refresh_ahead is not None or self.xfetch is not None)
 
     def with_(self, given: dict[str, Any]) -> Options:
         """Return these options with some changed. Raises TypeError for unknown ones and ValueError for bad values."""
@@ -87,7 +90,7 @@ class Options:
         """Return these options with some changed, of a cache or a call."""
         if not given:
             return self
-        names = {field.name for field in fields(self)}
+        names = {one.name for one in fields(self) if one.init}
         checked = {}
         for name, value in given.items():
             if name not in names:

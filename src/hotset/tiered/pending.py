@@ -58,10 +58,7 @@ class Pending:
         tell_child(self)
         # Level -> tags that it has not been told of.
         self._tags: dict[Level, set[str]] = {level: set() for level in self.queues}
-        self._busy = False
-
-    def __bool__(self) -> bool:
-        return self._busy
+        self.busy = False  # whether there may be anything
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self.queues.values())
@@ -71,7 +68,7 @@ class Pending:
 
         Asked for afterwards it would be too late: the level may have answered before it was told, and been told since.
         """
-        if not self._busy or level not in self.queues:
+        if not self.busy or level not in self.queues:
             return None
         # What a lower level should have forgotten, other processes may have brought up again.
         levels = list(self.queues)
@@ -109,12 +106,12 @@ class Pending:
             if isinstance(name, tuple):
                 self._tags[level].add(name[1])
             queue.put(name, version)
-            self._busy = True
+            self.busy = True
         self._changed()
 
     def done(self, level: Level, names: Iterable[str]) -> None:
         """A later operation on these names went through."""
-        if self._busy:
+        if self.busy:
             queue = self.queues.get(level)
             if queue is not None:
                 for name in names:
@@ -166,13 +163,13 @@ class Pending:
 
     def _settle(self) -> None:
         with self._lock:
-            self._busy = any(queue.busy for queue in self.queues.values()) or any(self._tags.values())
+            self.busy = any(queue.busy for queue in self.queues.values()) or any(self._tags.values())
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: the parent tells the levels what they have missed."""
         self._lock = threading.Lock()
         self._tags = {level: set() for level in self.queues}
-        self._busy = False
+        self.busy = False
 
     def stats(self) -> dict[str, int]:
         """Return what is pending and what has become of the rest, over all levels."""

@@ -190,12 +190,12 @@ class Shell:
 
     async def _do_turn(self, level: Level, operation: str, turn: _Turn) -> None:
         try:
-            answer = await level.aask(operation, [item for item, _ in turn])
+            answer = await level.aask(operation, ([item for item, _ in turn],), {})
         except CodecError:
             # One value cannot be encoded: the others are not to blame.
             for item, future in turn:
                 try:
-                    one = (await level.aask(operation, [item]))[0:1]
+                    one = (await level.aask(operation, ([item],), {}))[0:1]
                 except Exception as error:  # noqa: BLE001 - its waiter is told
                     _give(future, error)
                 else:

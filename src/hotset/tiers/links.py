@@ -10,18 +10,22 @@ once: replies come in the order of the requests.
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import contextlib
+import encodings.idna  # noqa: F401 - every look-up of a name imports it: an interrupt there may leave its lock held
 import math
 import select
 import socket
+import struct
+import sys
 import threading
 import time
 import urllib.parse
 from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 
@@ -44,10 +48,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncLink", "AsyncLinks", "Command", "Demoted", "Endpoint", "Link", "Pool", "packed", "raise_refusal"]
 
-Command: TypeAlias = "tuple[str | bytes | int | float, ...]"
+# No numbers: to make text of one, hiredis asks Python, and does not survive it if a signal raises something then.
+Command: TypeAlias = "tuple[str | bytes, ...]"
 
 _MORE: Final = object()  # what the parser gives when the reply has not come in full
 _RECEIVED_AT_ONCE: Final = 1 << 16
+_SENT_AT_ONCE: Final = 1 << 13  # bytes; less than any system's buffer of a socket
 _LATELY: Final = 0.005  # seconds; a look whether a link is closed costs a twentieth of a round trip
 _PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
@@ -68,6 +74,7 @@ _REFUSALS: Final = frozenset(
         "WRONGPASS",
     )
 )
+_SYSTEMS_OWN: Final[Any] = _socket.socket.recv_into
 # hiredis has types for less than what it takes: any number of words, any buffer.
 _pack: Final[Callable[[tuple[Any, ...]], bytes]] = hiredis.pack_command
 
@@ -186,11 +193,11 @@ class Endpoint:
         if secrets:
             commands.append(("AUTH", *secrets))
         if pushes:
-            commands.append(("HELLO", 3))
+            commands.append(("HELLO", "3"))
         if self._client_name:
             commands.append(("CLIENT", "SETNAME", self._client_name))
         if self.db:
-            commands.append(("SELECT", self.db))
+            commands.append(("SELECT", str(self.db)))
         if self.sentinels:
             commands.append(("ROLE",))
         commands.append(("TIME",))
@@ -310,20 +317,39 @@ class Endpoint:
 class Link:
     """A connection that one thread uses at a time."""
 
-    __slots__ = ("_ample", "_buffer", "_reader", "_short", "_socket", "_timeout", "clean", "counted", "used")
+    __slots__ = (
+        "_ample",
+        "_buffer",
+        "_feed",
+        "_more",
+        "_next",
+        "_receive",
+        "_send",
+        "_short",
+        "_socket",
+        "_timeout",
+        "_usual",
+        "clean",
+        "place",
+        "used",
+    )
 
     def __init__(self, connection: socket.socket, timeout: float) -> None:
         self._socket = connection
         self._timeout = timeout
         # To set the socket's timeout costs as much as a fifth of a round trip, so an eighth of the time is let pass.
         self._ample = timeout * 0.875
-        self._reader: Any = hiredis.Reader(notEnoughData=_MORE)
+        reader: Any = hiredis.Reader(notEnoughData=_MORE)
+        self._feed, self._next, self._more = reader.feed, reader.gets, reader.has_data
+        self._send, self._receive = connection.sendall, connection.recv_into
         self._buffer = bytearray(_RECEIVED_AT_ONCE)
         self._short = False  # the socket's timeout is less than `timeout`
         self.clean = True  # no reply is outstanding
-        self.counted = False  # it is one of a pool's
+        self.place: object = None  # in a pool
         self.used = 0.0  # when; if ever, it has been idle, so the server may have closed it
-        connection.settimeout(timeout)
+        # The timeout of the socket object while there is ample time.
+        self._usual = None if _bound_by_kernel(connection, timeout) else timeout
+        connection.settimeout(self._usual)
 
     def exchange(self, request: bytes, count: int, deadline: float) -> list[Any]:
         """Send a request and return its replies, error replies among them.
@@ -332,36 +358,35 @@ class Link:
         """
         self.clean = False
         replies: list[Any] = []
-        reader, link, buffer, ample = self._reader, self._socket, self._buffer, self._ample
         try:
-            if deadline - monotonic() < ample:
+            # What is short is taken in at once by a connection on which nothing is outstanding.
+            if deadline - monotonic() < self._ample or len(request) > _SENT_AT_ONCE:
                 self._hold(deadline)
-            link.sendall(request)
+            self._send(request)
             while True:
-                if deadline - monotonic() < ample:
-                    self._hold(deadline)
-                size = link.recv_into(buffer)
+                size = self._receive(self._buffer)
                 if not size:
                     raise self._lost(replies, "the server has closed the connection")
-                reader.feed(buffer, 0, size)
-                while (reply := reader.gets()) is not _MORE:
-                    replies.append(reply)
-                    count -= 1
-                    if not count:
+                self._feed(self._buffer, 0, size)
+                for _ in range(count - len(replies)):
+                    reply = self._next()
+                    if reply is _MORE:
                         break
-                if not count:
-                    break
-            if self._short:
-                self._socket.settimeout(self._timeout)
-                self._short = False
-        except TimeoutError as error:
+                    replies.append(reply)
+                else:
+                    if self._short:
+                        self._socket.settimeout(self._usual)
+                        self._short = False
+                    self.clean = not self._more()
+                    return replies
+                if deadline - monotonic() < self._ample:
+                    self._hold(deadline)
+        except (TimeoutError, BlockingIOError) as error:
             raise TierTimeout("no answer in time") from error
         except OSError as error:
             raise self._lost(replies, str(error)) from error
         except hiredis.ProtocolError as error:
             raise TierUnavailable(f"what the server said is not RESP: {error}") from error
-        self.clean = not reader.has_data()
-        return replies
 
     def _hold(self, deadline: float) -> None:
         """Have the socket wait no longer than to the deadline. Raises TimeoutError if that is over."""
@@ -372,7 +397,7 @@ class Link:
         self._short = True
 
     def _lost(self, replies: list[Any], why: str) -> TierUnavailable:
-        return (Stale if self.used and not replies and not self._reader.has_data() else TierUnavailable)(why)
+        return (Stale if self.used and not replies and not self._more() else TierUnavailable)(why)
 
     def send(self, request: bytes) -> None:
         """Send what is answered later. Raises TierTimeout, TierUnavailable."""
@@ -395,8 +420,8 @@ class Link:
             size = self._socket.recv_into(self._buffer)
             if not size:
                 raise TierUnavailable("the server has closed the connection")
-            self._reader.feed(self._buffer, 0, size)
-            while (reply := self._reader.gets()) is not _MORE:
+            self._feed(self._buffer, 0, size)
+            while (reply := self._next()) is not _MORE:
                 received.append(reply)
         except TimeoutError:
             pass
@@ -422,6 +447,12 @@ class Link:
         self._socket.close()
 
 
+class _Place:
+    """Room for one link of a pool: taken as long as anybody holds on to it, however that ends."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Pool:
     """Up to `size` links, the one that was used last first. All operations are O(1)."""
 
@@ -435,12 +466,13 @@ class Pool:
     def after_fork(self) -> None:
         """Forget what belongs to the parent, in a child that has one thread yet."""
         for link in self._idle:
-            link.counted = False
             link.close()
         self._idle.clear()
-        # Guards count and waiting; links are made outside. A link goes to and from `_idle` without it.
-        self._changed = threading.Condition(threading.Lock())
-        self._count = 0
+        # Guards places and waiting; links are made outside. A link goes to and from `_idle` without it. Entered itself,
+        # as an interrupt may leave a condition locked that is being entered.
+        self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
+        self._places: WeakSet[_Place] = WeakSet()
         self._waiting = 0
 
     def take(self, deadline: float, now: float | None = None) -> Link:
@@ -466,17 +498,18 @@ class Pool:
         self._idle.append(link)
         # Who waits has said so before looking at what is idle.
         if self._waiting:
-            with self._changed:
-                self._changed.notify()
+            self._tell()
 
     def drop(self, link: Link) -> None:
         """Close a link that was taken. Does nothing the second time."""
         link.close()
-        with self._changed:
-            if link.counted:
-                link.counted = False
-                self._count -= 1
-                self._changed.notify()
+        link.place = None
+        self._tell()
+
+    def _tell(self) -> None:
+        """Have who waits look again."""
+        with self._lock:
+            self._freed.notify()
 
     def another(self, link: Link, deadline: float) -> Link:
         """Close a link that the server has closed, and those that were idle with it; return another one, as `take`."""
@@ -497,7 +530,7 @@ class Pool:
 
     def _made(self, deadline: float) -> Link:
         """Make a link, or wait for one."""
-        with self._changed:
+        with self._lock:
             self._waiting += 1
             try:
                 while True:
@@ -505,21 +538,21 @@ class Pool:
                         return self._idle.pop()
                     except IndexError:
                         pass
-                    if self._count < self._size:
-                        self._count += 1
+                    if len(self._places) < self._size:
+                        place = _Place()
+                        self._places.add(place)
                         break
-                    if not self._changed.wait(deadline - time.monotonic()):
+                    if not self._freed.wait(deadline - time.monotonic()):
                         raise TierTimeout(f"all {self._size} connections are in use")
             finally:
                 self._waiting -= 1
         try:
             link = self._connect(deadline)
         except BaseException:
-            with self._changed:
-                self._count -= 1
-                self._changed.notify()
+            del place
+            self._tell()
             raise
-        link.counted = True
+        link.place = place
         return link
 
 
@@ -730,6 +763,24 @@ def _connected(connection: socket.socket, address: Any, deadline: float) -> sock
 def _tune(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _bound_by_kernel(connection: socket.socket, timeout: float) -> bool:
+    """Have the system end each wait of a blocking socket after so many seconds; whether it will.
+
+    A timeout of Python's own takes a system call more for each time that something is sent or received. What waits in
+    another way than the system's, such as TLS or a socket of gevent's, needs that.
+    """
+    kind: Any = type(connection)
+    if kind.recv_into is not _SYSTEMS_OWN or sys.platform not in {"linux", "darwin"}:
+        return False
+    interval = struct.pack("@ll", int(timeout), max(1, int(timeout % 1 * 1e6)))
+    try:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+    except OSError:  # it has another idea of an interval
+        return False
+    return True
 
 
 def _tls_context(options: dict[str, Any]) -> ssl.SSLContext:

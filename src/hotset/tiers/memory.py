@@ -16,7 +16,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, Any, Final
 
-from hotset._engine import Fresh, make_records, plan_recording
+from hotset._engine import Fresh, make_record, make_records, plan_recording
 from hotset.durations import seconds
 from hotset.errors import TierError
 from hotset.forks import tell_child
@@ -42,7 +42,7 @@ class Record(Fresh):
     """What the memory keeps of a name. Moments are of time.monotonic.
 
     `until` is the earliest moment at which somebody must think: the end of the life, of the time to refresh ahead, or
-    never to be served as it is (a negative entry).
+    never to be served as it is (a negative entry). Made by make_record and make_records.
     """
 
     __slots__ = (
@@ -73,21 +73,6 @@ class Record(Fresh):
     loose: bool  # nobody will tell if another process invalidates it: to be confirmed after a while
     refreshing: bool  # someone has been sent for a newer one
 
-    def __init__(self, entry: Entry, life: float, now: float) -> None:
-        super().__init__(entry.value, _NEVER)  # whoever stores it says how long it may be served
-        self.born = now - entry.age
-        self.deadline = now + life
-        self.gone = now + entry.keep
-        self.confirmed = now
-        self.version = entry.version
-        self.cost = entry.cost
-        self.absent = entry.absent
-        self.tags = entry.tags
-        self.epoch = entry.epoch
-        self.writer = entry.writer
-        self.loose = False
-        self.refreshing = False
-
     def entry(self, now: float) -> Entry:
         """Return what the record holds, as tiers pass it on."""
         return Entry(
@@ -104,7 +89,7 @@ class Record(Fresh):
         )
 
 
-_PLAN: Final = plan_recording(Record)
+_PLAN: Final = plan_recording(Record, Entry)
 
 
 class Fences:
@@ -230,8 +215,9 @@ class MemoryTier:
         with self._lock:
             held = fence is None or self._holds(name, entry, fence)
             if fence is None or own:
-                self._change(name)
-            return self._put(name, entry, confirmed, confirmed if made is None else made, held=held, own=own)
+                self._generations[hash(name) % _GENERATIONS] += 1
+                self._changes += 1
+            return self._put(name, entry, confirmed, confirmed if made is None else made, held, own)
 
     def put_many(
         self,
@@ -255,15 +241,14 @@ class MemoryTier:
                     self._change(name)
             made = confirmed if made is None else made
             return [
-                self._put(name, entry, confirmed, made, held=held, own=own)
+                self._put(name, entry, confirmed, made, held, own)
                 for (name, entry, _), held in zip(items, holds, strict=True)
             ]
 
-    def _put(self, name: str, entry: Entry, confirmed: float, made: float, *, held: bool, own: bool) -> Record | None:
+    def _put(self, name: str, entry: Entry, confirmed: float, made: float, held: bool, own: bool) -> Record | None:  # noqa: FBT001
         """Store an entry if its fence has held; under the lock."""
         if held:
-            record = Record(entry, min(entry.life, self.longest), made)
-            record.confirmed = confirmed
+            record = make_record(_PLAN, Record, entry, made, confirmed, self.longest)
             self._store(key_of(name), record, entry)
             return record
         if own:
@@ -295,13 +280,15 @@ class MemoryTier:
         return True
 
     def _store(self, key: Hashable, record: Record, entry: Entry) -> None:
-        self._untag(key)
-        if entry.keep <= 0:
+        if self._tagged:
+            self._untag(key)
+        keep = entry.keep
+        if keep <= 0:
             self.store.pop(key, None)
             return
         try:
-            if entry.keep < math.inf:
-                self.store.set(key, record, ttl=entry.keep)
+            if keep < math.inf:
+                self.store.set(key, record, ttl=keep)
             else:
                 self.store[key] = record
         except BaseException as error:
@@ -316,9 +303,7 @@ class MemoryTier:
         generation, epoch = fence
         if generation != self._generations[hash(name) % _GENERATIONS]:
             return False
-        if epoch == self._epoch:
-            return True
-        return all(self._epochs.get(tag, 0) <= epoch for tag in (*entry.tags, CLEAR))
+        return epoch == self._epoch or all(self._epochs.get(tag, 0) <= epoch for tag in (*entry.tags, CLEAR))
 
     def fill(self, items: Sequence[tuple[str, Entry, Fence]]) -> list[bool]:
         """Store loaded entries whose fence holds."""

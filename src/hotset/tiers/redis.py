@@ -58,9 +58,9 @@ from hotset.tiers.scripts import (
     State,
 )
 from hotset.tiers.servertime import ServerTime
-from hotset.tiers.stream import BELL_MS, MARK_MS, OwnVersions, Stream, names_message, tags_message
+from hotset.tiers.stream import BELL_MS, MARK_MS, OwnChanges, Stream, names_message, tags_message
 from hotset.versions import VERSION_BYTES, new_version
-from hotset.wire import KIND_AT, PREFIX_BYTES, Wire, ended, fence_of, is_lease, lease_marker
+from hotset.wire import KIND_AT, PREFIX_BYTES, Wire, ended, fence_of, is_lease, lease_marker, new_lease
 
 if TYPE_CHECKING:
     from collections.abc import Container, Generator, Sequence
@@ -80,9 +80,10 @@ Operation: TypeAlias = "Generator[list[Command], list[Any], _T]"
 
 _SIGNATURE: Final = lease_marker(bytes(VERSION_BYTES))[:KIND_AT]
 # The server counts milliseconds in 64 bits from 1970; more than this is for ever.
-_FOREVER: Final = 1e12
+_LONGEST: Final = 1e12
+_FOR_EVER: Final = "0"
 _TOUCHES: Final = 3
-_HELD: Final = NOTHING_FOUND  # what is leased of a name that is held: no fence
+_HELD: Final = Found(None)  # what is leased of a name that is held: no fence
 _LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
 
 _tiers: Final[weakref.WeakSet[RedisTier]] = weakref.WeakSet()
@@ -149,7 +150,7 @@ class RedisTier:
         self._links = AsyncLinks(self._connect.async_link)
         weakref.finalize(self, self._pool.close)
         self._mode = stream
-        self._own = OwnVersions()
+        self._own = OwnChanges()
         self._stream: Stream | None = None
         self._listener: Listener | None = None
         self._keys: Keys | None = None
@@ -236,14 +237,13 @@ class RedisTier:
                 take_time(self._clock, asked, link.exchange(packed([("TIME",)]), 1, deadline)[0])
             commands = next(operation)
             while True:
-                request = packed(commands)
                 try:
-                    replies = link.exchange(request, len(commands), deadline)
+                    replies = link.exchange(packed(commands), len(commands), deadline)
                 except Stale:
                     if not again:
                         raise
                     link = self._pool.another(link, deadline)
-                    replies = link.exchange(request, len(commands), deadline)
+                    replies = link.exchange(packed(commands), len(commands), deadline)
                 commands = operation.send(replies)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
@@ -379,29 +379,34 @@ class RedisTier:
         return epochs
 
     def _lease(self, keys: Keys, names: Sequence[str]) -> Operation[Reading]:
-        places = keys.entries(names)
-        markers = []
+        places, markers = keys.entries(names), []
         commands: list[Command] = [("GET", keys.state)]
         for name, place in zip(names, places, strict=True):
-            marker = lease_marker(new_version())
+            marker = new_lease()
             markers.append(marker)
-            commands.append(("EVALSHA", LEASE.sha, 3, place, keys.lease(name), keys.hold(name), marker, self._lease_ms))
+            beside = keys.lease(name), keys.hold(name)
+            commands.append(("EVALSHA", LEASE.sha, "3", place, *beside, marker, self._lease_ms))
         replies = yield commands
         if hiredis.ReplyError in map(type, replies):
             replies = yield from self._mended(commands, replies)
-        text, *answers = replies
+        text = replies.pop(0)
         known, state = self._state
         if text != known:
             state = yield from self._learn(keys, text)
-        leases: list[Any] = [  # Found, or None where there is something
-            None if entry else _HELD if there[0] == b"" else Found(None, there[0] or marker, there[0] is not None)
-            for (entry, *there), marker in zip(answers, markers, strict=True)
-        ]
-        if None not in leases:
+        there = False
+        leases: list[Found] = []
+        for answer, marker in zip(replies, markers, strict=True):
+            if answer[0]:
+                there = True
+                leases.append(NOTHING_FOUND)
+            else:
+                _, given = answer
+                leases.append(_HELD if given == b"" else Found(None, given or marker, given is not None))
+        if not there:
             return Reading(leases, min(state.epoch, _LAST_EPOCH))
-        reading = yield from self._found(keys, places, [answer[0] for answer in answers], state)
+        reading = yield from self._found(keys, places, [answer[0] for answer in replies], state)
         for number, lease in enumerate(leases):
-            if lease is not None:
+            if lease is not NOTHING_FOUND:
                 reading.found[number] = lease
         return reading
 
@@ -415,8 +420,10 @@ class RedisTier:
             if fence is not None and entry.keep > 0:
                 # Who had read nothing has nothing that others must hear of.
                 tell = published and not is_lease(fence)
-                data = self._encoded(keys, name, entry, now)
-                commands.append(self._fill_command(keys, name, data, fence, entry.keep, tell))
+                place = keys.entry(name)
+                data = self._wire.encode(place, entry, now)
+                self._own.written.add(entry.version)
+                commands.append(self._fill_command(keys, name, place, data, fence, entry.keep, tell))
         if not commands:
             return [False] * len(items)
         replies = yield commands
@@ -427,14 +434,23 @@ class RedisTier:
         answers = iter(replies)
         return [fence is not None and entry.keep > 0 and next(answers) == 1 for _, entry, fence in items]
 
-    def _fill_command(self, keys: Keys, name: str, data: bytes, fence: bytes, keep: float, tell: bool) -> Command:  # noqa: FBT001
+    def _fill_command(
+        self,
+        keys: Keys,
+        name: str,
+        place: str,
+        data: bytes,
+        fence: bytes,
+        keep: float,
+        tell: bool,  # noqa: FBT001
+    ) -> Command:
         channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
-        place, lease, mark, hold = keys.entry(name), keys.lease(name), keys.removal(name), keys.hold(name)
-        return ("EVALSHA", FILL.sha, 4, place, lease, mark, hold, fence, data, _milliseconds(keep), channel, message)
+        beside = keys.lease(name), keys.removal(name), keys.hold(name)
+        return ("EVALSHA", FILL.sha, "4", place, *beside, fence, data, _milliseconds(keep), channel, message)
 
     def _encoded(self, keys: Keys, name: str, entry: Entry, now: float) -> bytes:
         data = self._wire.encode(keys.entry(name), entry, now)
-        self._own.add(entry.version)
+        self._own.written.add(entry.version)
         return data
 
     def _write(self, keys: Keys, items: Sequence[tuple[str, Entry]]) -> Operation[None]:
@@ -451,9 +467,8 @@ class RedisTier:
                 commands.append(("UNLINK", keys.entry(name)))
                 continue
             ms = _milliseconds(entry.keep)
-            commands.append(
-                ("SET", keys.entry(name), self._encoded(keys, name, entry, now), *(("PX", ms) if ms else ()))
-            )
+            until = () if ms == _FOR_EVER else ("PX", ms)
+            commands.append(("SET", keys.entry(name), self._encoded(keys, name, entry, now), *until))
         names = [name for name, _ in items]
         # After the entries: a lease that is given between the two would outlive them.
         commands.append(("UNLINK", *map(keys.lease, names), *self._marks(keys, names)))
@@ -468,7 +483,9 @@ class RedisTier:
                 places = keys.entry(name), keys.lease(name)
                 commands.append(_call(EXPIRE, places, *self._ending(expire)))
         else:
-            commands += [("SET", mark, self._sender, "PX", MARK_MS) for mark in marks]
+            for name in names:
+                self._own.removed.add(name)
+            commands += [("SET", mark, self._sender, "PX", str(MARK_MS)) for mark in marks]
             commands.append(("UNLINK", *keys.entries(names), *map(keys.lease, names)))
         self._publish(keys, names, commands)
         # A server that is out of memory sets no marks, and removes all the same.
@@ -477,7 +494,9 @@ class RedisTier:
     def _hold(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[_Hold]:  # noqa: FBT001
         token = new_version()
         marks = [] if expire else self._marks(keys, names)
-        commands: list[Command] = [("SET", mark, self._sender, "PX", MARK_MS) for mark in marks]
+        for name in () if expire else names:
+            self._own.removed.add(name)
+        commands: list[Command] = [("SET", mark, self._sender, "PX", str(MARK_MS)) for mark in marks]
         # The state is asked for here, where it costs no round trip: entries are written as of before they were saved.
         commands.append(("GET", keys.state))
         for name in names:
@@ -499,7 +518,7 @@ class RedisTier:
         now = self._clock.earliest()
         published = self._mode == "pubsub"
         for name, entry in items:
-            data, ms = b"", 0
+            data, ms = b"", _FOR_EVER
             if entry is not None and entry.keep > 0:
                 data, ms = self._encoded(keys, name, entry.as_of(hold.epoch), now), _milliseconds(entry.keep)
             channel, message = (keys.channel, names_message(self._sender, [name])) if published else ("", "")
@@ -508,13 +527,13 @@ class RedisTier:
         replies = yield from self._asked(commands)
         return [reply == 1 for reply in replies]
 
-    def _ending(self, expire: bool) -> tuple[bytes, int, bytes]:  # noqa: FBT001
+    def _ending(self, expire: bool) -> tuple[bytes, str, bytes]:  # noqa: FBT001
         """Return by what a script ends the life of an entry, or drops it."""
         if not expire:
-            return _SIGNATURE, KIND_AT, b""
+            return _SIGNATURE, str(KIND_AT), b""
         version = new_version()
-        self._own.add(version)
-        return _SIGNATURE, KIND_AT, ended(version)
+        self._own.written.add(version)
+        return _SIGNATURE, str(KIND_AT), ended(version)
 
     def _marks(self, keys: Keys, names: Sequence[str]) -> list[str]:
         """Return where it is marked that this process has removed names, if its stream asks for that."""
@@ -536,7 +555,7 @@ class RedisTier:
             if isinstance(timed, str):
                 return False
             tell = self._mode == "pubsub"
-            command = self._fill_command(keys, name, timed, fence_of(data), keep, tell)
+            command = self._fill_command(keys, name, keys.entry(name), timed, fence_of(data), keep, tell)
             if (yield from self._asked([command])) == [1]:
                 return True
         return False
@@ -553,8 +572,8 @@ class RedisTier:
             INVALIDATE,
             (keys.state, keys.tags, *bells),
             self._sender,
-            int(CLEAR in tags),
-            BELL_MS,
+            "1" if CLEAR in tags else "0",
+            str(BELL_MS),
             channel,
             message,
             *named,
@@ -683,17 +702,17 @@ class _Hold(NamedTuple):
     epoch: int
 
 
-def _call(script: Script, keys: Sequence[str], *arguments: str | bytes | float) -> Command:
-    return ("EVALSHA", script.sha, len(keys), *keys, *arguments)
+def _call(script: Script, keys: Sequence[str], *arguments: str | bytes) -> Command:
+    return ("EVALSHA", script.sha, str(len(keys)), *keys, *arguments)
 
 
 def _is_unknown_script(reply: Any) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT")
 
 
-def _milliseconds(keep: float) -> int:
-    """Return a time to keep as the server counts it, 0 for ever."""
-    return 0 if keep > _FOREVER else max(1, math.ceil(keep * 1000))
+def _milliseconds(keep: float) -> str:
+    """Return a time to keep as the server counts it."""
+    return _FOR_EVER if keep > _LONGEST else str(max(1, math.ceil(keep * 1000)))
 
 
 class _Connector:

@@ -256,14 +256,16 @@ return mine and 1 or 0
 """
 )
 
-# KEYS: entries, and as many marks of removals. Returns for each the fence of what is there, or who removed it, or ''.
+# KEYS: entries, and the marks of removals of the last ones of them. ARGV: how many marks. Returns for each entry the
+# fence of what is there; or who has removed it, if there is such a mark; or ''.
 CHANGED: Final = _script("""
 local by = {}
-local half = #KEYS / 2
-for i = 1, half do
+local marks = tonumber(ARGV[1])
+local entries = #KEYS - marks
+for i = 1, entries do
     by[i] = redis.call('GETRANGE', KEYS[i], 0, 15)
-    if by[i] == '' then
-        by[i] = redis.call('GET', KEYS[half + i]) or ''
+    if by[i] == '' and i > entries - marks then
+        by[i] = redis.call('GET', KEYS[i + marks]) or ''
     end
 end
 return by

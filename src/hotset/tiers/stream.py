@@ -32,7 +32,7 @@ import time
 import weakref
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import hiredis
 
@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from hotset.tiers.links import Command, Link
     from hotset.tiers.servertime import ServerTime
 
-__all__ = ["BELL_MS", "MARK_MS", "OwnVersions", "Stream", "StreamMode", "names_message", "tags_message"]
+__all__ = ["BELL_MS", "MARK_MS", "OwnChanges", "Stream", "StreamMode", "names_message", "tags_message"]
 
 StreamMode = Literal["tracking", "pubsub"]
+_T = TypeVar("_T")
 
 # How long a bell can be looked at after it rang: longer than a stream that is not lost lags behind.
 BELL_MS: Final = 30_000
@@ -63,9 +64,9 @@ _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 2.0
 # The thread looks this often whether it is to end.
 _GLANCE: Final = 0.25
-_CALM: Final = 0.005  # seconds
+_CALM: Final = 0.01  # seconds
 _ASKED_AT_ONCE: Final = 500  # names; the server does nothing else meanwhile
-# Versions that are remembered, at least: more than are written until their changes have been told.
+# Of what is remembered, at least: more than is done until it has been told.
 _RECENT: Final = 4096
 # Bells that are remembered; when it is more, all are forgotten, and some invalidations may be told twice.
 _MOST_BELLS: Final = 10_000
@@ -83,23 +84,39 @@ def tags_message(sender: str, tags: Iterable[str]) -> str:
     return f"{sender} tags {json.dumps(list(tags))} "
 
 
-class OwnVersions:
-    """The versions that this process has written lately. May be used by several threads at once; O(1)."""
+class Lately(Generic[_T]):
+    """What was added last, the latest thousands of it. May be used by several threads at once; O(1)."""
 
     __slots__ = ("_before", "_now")
 
     def __init__(self) -> None:
-        self._now: set[bytes] = set()
-        self._before: set[bytes] = set()
+        self._now: set[_T] = set()
+        self._before: set[_T] = set()
 
-    def add(self, version: bytes) -> None:
-        """Remember a version, before it is written."""
-        self._now.add(version)
-        if len(self._now) > _RECENT:
-            self._before, self._now = self._now, set()
+    def add(self, item: _T) -> None:
+        """Remember one."""
+        now = self._now
+        now.add(item)
+        if len(now) > _RECENT:
+            self._before, self._now = now, set()
 
-    def __contains__(self, version: bytes) -> bool:
-        return version in self._now or version in self._before
+    def __contains__(self, item: _T) -> bool:
+        return item in self._now or item in self._before
+
+    def among(self, items: Iterable[_T]) -> set[_T]:
+        """Return which of these are remembered."""
+        now, before = self._now, self._before
+        return {item for item in items if item in now or item in before}
+
+
+class OwnChanges:
+    """What this process has done lately, added before it is done: versions that it wrote, names that it removed."""
+
+    __slots__ = ("removed", "written")
+
+    def __init__(self) -> None:
+        self.written: Lately[bytes] = Lately()
+        self.removed: Lately[str] = Lately()
 
 
 class _Question(NamedTuple):
@@ -121,7 +138,7 @@ class Stream:
         keys: Keys,
         clock: ServerTime,
         listener: Listener,
-        own: OwnVersions,
+        own: OwnChanges,
         *,
         mode: StreamMode,
         sender: str,
@@ -368,17 +385,32 @@ class Stream:
             listener.changed(others)
         for start in range(0, len(own), _ASKED_AT_ONCE):
             some = own[start : start + _ASKED_AT_ONCE]
-            places = [*map(self._keys.entry, some), *map(self._keys.removal, some)]
-            self._ask(("EVAL", CHANGED.source, len(places), *places), partial(self._take_own, some))
+            # Who may have removed a name itself must know if it was somebody else.
+            removed = self._own.removed.among(some)
+            if removed:
+                some = [name for name in some if name not in removed] + list(removed)
+            places = [*self._keys.entries(some), *map(self._keys.removal, removed)]
+            question = ("EVAL", CHANGED.source, str(len(places)), *places, str(len(removed)))
+            self._ask(question, partial(self._take_own, some, len(some) - len(removed)))
             self._asked_of_own = True
 
-    def _take_own(self, names: list[str], reply: Any) -> None:
-        """Learn whether what there is, or is not, of names is this process's doing."""
+    def _take_own(self, names: list[str], unmarked: int, reply: Any) -> None:
+        """Learn whether what there is, or is not, of names is this process's doing.
+
+        Of the first ones it was not asked who has removed them.
+        """
         others = names
         if type(reply) is list:  # else it does not say, as where somebody keeps a list under a name
-            me, own = self._sender.encode(), self._own
             # Not only the last version: an older one of its own is there until the next is.
-            others = [name for name, by in zip(names, reply, strict=True) if by[_VERSION] not in own and by != me]
+            me, written = self._sender.encode(), self._own.written.among([by[_VERSION] for by in reply])
+            others = [
+                name
+                for place, (name, by) in enumerate(zip(names, reply, strict=True))
+                if by[_VERSION] not in written
+                and by != me
+                # What it has removed since it asked it has forgotten already; and of what comes after it is told.
+                and not (by == b"" and place < unmarked and name in self._own.removed)
+            ]
         listener = self._listener()
         if others and listener is not None:
             listener.changed(others)
@@ -425,7 +457,7 @@ class Stream:
                 raise TierUnavailable(f"the state of a namespace cannot be had: {reply!r}")
             learn(state)
 
-        self._ask(("EVAL", STATE.source, 2, self._keys.state, self._keys.tags), answer)
+        self._ask(("EVAL", STATE.source, "2", self._keys.state, self._keys.tags), answer)
 
     def _take_new_state(self, state: State) -> None:
         before, self._state = self._state, state
