@@ -23,7 +23,7 @@ from tiered.drivers import (  # noqa: F401 - fixtures
 )
 
 from hotset import ABSENT, MemoryTier, TieredCache, WriteBehind
-from hotset.errors import CodecError, JournalError, JournalTaken, WriteRefused
+from hotset.errors import CodecError, JournalError, JournalTaken, TierError, WriteRefused
 from hotset.tiered.journal import Changes, Journal, chunk_of
 
 PATIENCE = 20.0
@@ -765,6 +765,16 @@ class TestArguments:
         cache = make(rows)
         with pytest.raises(ValueError, match="belongs"):
             TieredCache("x", [MemoryTier(1)], save=print, write="behind", behind=cache.behind)
+
+    def test_a_cache_that_cannot_be_made_leaves_the_journal(self, make, rows):
+        tier = MemoryTier(10)
+        first = TieredCache("first", [tier])
+        with pytest.raises(TierError, match="another cache"):
+            make(rows, tiers=[tier])
+        first.close()
+        cache = make(rows)
+        cache.set("a", 1)
+        assert cache.behind.flush(PATIENCE)
 
     def test_absent_is_a_removal(self, make, rows):
         rows["a"] = 1

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["DeadLetter", "Owner", "WriteBehind"]
 
 _LAST_SECONDS: Final = 2.0  # that `close` waits for each of its threads
+# The threads look this often whether there is anything to do: a Ctrl-C that breaks off whoever wakes one may lose that.
+_GLANCE: Final = 1.0
 _MOST_AT_ONCE: Final = 20_000  # writes of one commit
 _IDLE: Final = 0.05  # seconds after which the journal is told of what is done with, if no write comes along
 _GATHER: Final = 0.0005  # seconds that a commit waits for as many writers as the last one had
@@ -221,8 +223,15 @@ class WriteBehind:
                 self._journal.close()
                 raise
         self._owner = owner
-        if self._queue or self._queue.untold:
-            self._start()
+
+    def start(self, owner: Owner) -> None:
+        """Begin, now that the levels are open; and not with the first write, which a Ctrl-C might break off in here."""
+        self._threads = [
+            threading.Thread(target=self._write_down, name=f"hotset-{owner.name}-clerk", daemon=True),
+            threading.Thread(target=self._carry, name=f"hotset-{owner.name}-carrier", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _recover(self, journal: Journal) -> None:
         now, wall = time.monotonic(), time.time()
@@ -306,7 +315,6 @@ class WriteBehind:
     def _enter(self, request: _Request) -> None:
         with self._lock:
             self._check_open()
-            self._start()
             self._requests.append(request)
             if len(self._requests) >= self._wanted:
                 self._to_write.notify()
@@ -331,16 +339,6 @@ class WriteBehind:
         if self._owner is None or self._closing:
             raise WriteRefused(f"{self!r} is {'closed' if self._closing else 'of no cache'}")
 
-    def _start(self) -> None:
-        if not self._threads and self._owner is not None:
-            name = self._owner.name
-            self._threads = [
-                threading.Thread(target=self._write_down, name=f"hotset-{name}-clerk", daemon=True),
-                threading.Thread(target=self._carry, name=f"hotset-{name}-carrier", daemon=True),
-            ]
-            for thread in self._threads:
-                thread.start()
-
     # The clerk
 
     def _write_down(self) -> None:
@@ -349,7 +347,7 @@ class WriteBehind:
             with self._lock:
                 while not self._requests and not self._closed:
                     untold = self._queue.untold
-                    if not self._to_write.wait(_IDLE if untold else None) and untold:
+                    if not self._to_write.wait(_IDLE if untold else _GLANCE) and untold:
                         break
                 self._gather(crowd)
                 group = self._admit()
@@ -463,7 +461,7 @@ class WriteBehind:
                 while (delay := self._due_in()) > 0:
                     if self._closed:
                         return
-                    self._to_carry.wait(None if delay == math.inf else delay)
+                    self._to_carry.wait(min(delay, _GLANCE))
                 items = self._queue.take(self._size, time.monotonic())
             if items:
                 self._deliver(owner, items)
@@ -638,7 +636,6 @@ class WriteBehind:
             items = [item for item in self._buried(keys) if item.entry is not None]
             for item in items:
                 self._queue.revive(item, time.monotonic())
-            self._start()
             self._wake()
         return len(items)
 
@@ -649,7 +646,6 @@ class WriteBehind:
             items = self._buried(keys)
             for item in items:
                 self._queue.discard(item)
-            self._start()
             self._wake()
         return len(items)
 
@@ -668,7 +664,7 @@ class WriteBehind:
                 return
             self._closing = True
             self._wake()
-        if self._owner is not None:
+        if self._threads:
             self.flush(self.close_timeout)
         with self._lock:
             self._closed = True

@@ -142,9 +142,17 @@ class TieredCache(Generic[K, V]):
         if behind is not None:
             # Before the tiers: it may be refused.
             self._logic.behind = behind
-            behind.open(Owner(name, self._origin, self._shell.call, self._carried, self._dropped))
-        for level, ear in zip(self._levels, self._ears, strict=True):
-            level.tier.open(name, ear)
+            owner = Owner(name, self._origin, self._shell.call, self._carried, self._dropped)
+            behind.open(owner)
+        try:
+            for level, ear in zip(self._levels, self._ears, strict=True):
+                level.tier.open(name, ear)
+        except BaseException:
+            if behind is not None:
+                behind.close()
+            raise
+        if behind is not None:
+            behind.start(owner)
         if memory is not None and type(self).get is TieredCache.get:
             # A hit in memory is the engine's alone; it calls _unserved for everything else.
             store = cast("MemoryTier", memory.tier).store
