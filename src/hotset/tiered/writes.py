@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from hotset.errors import TierError, WriteError, WriteRefused
+from hotset.errors import JournalError, TierError, WriteRefused
 from hotset.names import name_of
 from hotset.tiered.books import Books
 from hotset.tiered.effects import Acknowledge, Ask, Carried, Load
@@ -24,6 +24,8 @@ from hotset.tiered.write_policy import WritePolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
+    from hotset.errors import WriteError
+    from hotset.tiered.behind import WriteBehind
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
@@ -54,19 +56,31 @@ class Writes(Books):
         # Of two changes at once, here or in another process, nobody knows which is the later at the levels below, or
         # at the origin: then memory gets nothing.
         fences = memory.claim(names) if memory is not None else {}
+        if save is not None:
+            yield from self._carried(list(items))
+        refusal = yield from self._whole(list(names), self._write(items, names, fences, options, tags, save, policy))
+        if refusal is not None:
+            raise refusal
+
+    def _write(
+        self,
+        items: dict[Any, Any],
+        names: dict[str, Any],
+        fences: dict[str, Fence],
+        options: Options,
+        tags: tuple[str, ...],
+        save: Callable[[dict[Any, Any]], list[Call]] | None,
+        policy: WritePolicy,
+    ) -> Generator[Effect, Any, Exception | None]:
+        """Do what write does; what the origin has raised."""
         held: dict[Level, Any] = {}
         refusal: Exception | None = None
         stored = set(items)
         # What is kept for the case that the origin fails is kept while it is written to, too.
         expire = policy is WritePolicy.AROUND or (policy is WritePolicy.THROUGH and options.kept > 0)
         if save is not None:
-            yield from self._carried(list(items))
-            try:
-                held = yield from self._hold(list(names), expire=expire)
-                stored, refusal = yield from self._told(save(items))
-            except BaseException:
-                self._broken_off(names, self.below)
-                raise
+            held = yield from self._hold(list(names), expire=expire)
+            stored, refusal = yield from self._told(save(items))
         if policy is not WritePolicy.THROUGH:
             stored = set()
         self._detach(names)
@@ -78,8 +92,21 @@ class Writes(Books):
         if self.below:
             told, contested = yield from self._spread(list(names), entries, held, expire=expire)
         self._keep(names, entries, fences, contested, asked, options, told=told, expire=expire)
-        if refusal is not None:
-            raise refusal
+        return refusal
+
+    def _whole(self, names: list[str], flow: Generator[Effect, Any, Any]) -> Generator[Effect, Any, Any]:
+        """Do a change to its end, and return its result; if it is broken off nobody may believe in what there was.
+
+        By a cancellation, by a Ctrl-C at any moment, or by a value that cannot be encoded.
+        """
+        try:
+            return (yield from flow)
+        except BaseException:
+            self._detach(names)
+            self._forget(names)
+            for level in self.below:
+                self.pending.removes(level, names)
+            raise
 
     def _carried(self, keys: list[Any]) -> Flow:
         """Wait until the origin has the earlier writes behind of these keys: it must not get them after this one."""
@@ -125,33 +152,26 @@ class Writes(Books):
         gone = [name for name in names if name not in stored]
         told = False
         contested: set[str] = set()
-        left = list(reversed(self.below))
-        try:
-            while left:
-                level = left[0]
-                for name in names:
-                    self.own.set(name, stored[name].version if name in stored else b"")
-                try:
-                    if level in held:
-                        items = [(name, stored.get(name)) for name in names]
-                        alone = yield Ask(level, "settle", items, held[level], expire=expire)
-                        contested.update(name for name, mine in zip(names, alone, strict=True) if not mine)
-                    else:
-                        if stored:
-                            yield Ask(level, "write", list(stored.items()))
-                        if gone:
-                            yield Ask(level, "remove", gone, expire=expire)
-                    level.writes += len(names)
-                    told |= level.streams
-                except TierError:
-                    self.pending.writes(level, stored.items())
-                    self.pending.removes(level, gone)
+        for level in reversed(self.below):
+            for name in names:
+                self.own.set(name, stored[name].version if name in stored else b"")
+            try:
+                if level in held:
+                    items = [(name, stored.get(name)) for name in names]
+                    alone = yield Ask(level, "settle", items, held[level], expire=expire)
+                    contested.update(name for name, mine in zip(names, alone, strict=True) if not mine)
                 else:
-                    self.pending.done(level, names)
-                left.pop(0)
-        except BaseException:
-            self._broken_off(names, left)
-            raise
+                    if stored:
+                        yield Ask(level, "write", list(stored.items()))
+                    if gone:
+                        yield Ask(level, "remove", gone, expire=expire)
+                level.writes += len(names)
+                told |= level.streams
+            except TierError:
+                self.pending.writes(level, stored.items())
+                self.pending.removes(level, gone)
+            else:
+                self.pending.done(level, names)
         return told, contested
 
     def _keep(
@@ -183,14 +203,6 @@ class Writes(Books):
                 record.loose = self.streamed and not told
                 self._arm(record, options, None)
 
-    def _broken_off(self, names: Iterable[str], levels: Iterable[Level]) -> None:
-        """A write or removal was cancelled, or its value cannot be encoded: nobody may believe in what there was."""
-        names = list(names)
-        self._detach(names)
-        self._forget(names)
-        for level in levels:
-            self.pending.removes(level, names)
-
     def write_behind(self, items: dict[Any, Any], options: Options, tags: tuple[str, ...]) -> Flow:
         """Store values in the journal, then in all levels; ABSENT stands for a removal."""
         behind = self.behind
@@ -202,14 +214,20 @@ class Writes(Books):
             unsaved.append(behind.prepare(key, name, self.entry_of(value, options, tags=tags)))
         names = [item.name for item in unsaved]
         fences = memory.claim(names) if memory is not None else {}
+        refusal = yield from self._whole(names, self._write_behind(behind, unsaved, fences, options))
+        if refusal is not None:
+            raise refusal
+
+    def _write_behind(
+        self, behind: WriteBehind, unsaved: list[Unsaved], fences: dict[str, Fence], options: Options
+    ) -> Generator[Effect, Any, WriteError | None]:
+        """Do what write_behind does; why none of it was made."""
+        names = [item.name for item in unsaved]
         try:
             try:
                 yield Acknowledge(behind, unsaved)
-            except WriteError:
-                raise  # none of them is made
-            except BaseException:
-                self._broken_off(names, self.below)
-                raise
+            except (WriteRefused, JournalError) as error:
+                return error
             self._detach(names)
             asked = time.monotonic()
             entries = {item.name: item.entry for item in unsaved if item.entry is not None and not item.entry.absent}
@@ -221,6 +239,7 @@ class Writes(Books):
             self._keep(names, entries, fences, overtaken, asked, options, told=told)
         finally:
             behind.spread(unsaved)
+        return None
 
     def carried(self, items: Sequence[Unsaved]) -> Flow:
         """The origin has writes behind: levels that have something else of them have it from before, and lose it.
@@ -255,23 +274,36 @@ class Writes(Books):
         """Remove keys from all levels, or end their lives; from the origin before, if there are calls to `delete`."""
         keys = list(keys)
         names = [name_of(key) for key in keys]
+        if delete is not None:
+            yield from self._carried(keys)
+        refusal = yield from self._whole(names, self._remove(keys, names, delete, expire=expire))
+        if refusal is not None:
+            raise refusal
+
+    def _remove(
+        self,
+        keys: list[Any],
+        names: list[str],
+        delete: Callable[[Iterable[Any]], list[Call]] | None,
+        *,
+        expire: bool,
+    ) -> Generator[Effect, Any, Exception | None]:
+        """Do what remove does; what the origin has raised."""
         held: dict[Level, Any] = {}
         refusal: Exception | None = None
         if delete is not None:
-            yield from self._carried(keys)
-            try:
-                held = yield from self._hold(names, expire=expire)
-                _, refusal = yield from self._told(delete(keys))
-            except BaseException:
-                self._broken_off(names, self.below)
-                raise
+            held = yield from self._hold(names, expire=expire)
+            _, refusal = yield from self._told(delete(keys))
+        yield from self._let_go(names, held, expire=expire)
+        return refusal
+
+    def _let_go(self, names: list[str], held: dict[Level, Any], *, expire: bool) -> Flow:
+        """Have memory forget names, and the levels below, which may have been held, and what has come up meanwhile."""
         self._detach(names, "expired by hand" if expire else "invalidated")
         self._forget(names, expire=expire)
         yield from self._spread(names, {}, held, expire=expire)
         self._detach(names)
         self._forget(names, expire=expire)
-        if refusal is not None:
-            raise refusal
 
     def remove_behind(self, keys: Iterable[Any], options: Options) -> Flow:
         """Remove keys from all levels, and have the journal remember that the origin is to remove them."""
@@ -282,20 +314,12 @@ class Writes(Books):
         names = [name_of(key) for key in keys]
         self._detach(names)
         self._forget(names, expire=expire)
-        try:
-            return (yield from self._hold(names, expire=expire))
-        except BaseException:
-            self._broken_off(names, self.below)
-            raise
+        return (yield from self._whole(names, self._hold(names, expire=expire)))
 
     def release(self, keys: Iterable[Any], held: dict[Level, Any], *, expire: bool = False) -> Flow:
         """Remove keys again, now that the origin has changed, and end what `hold` has begun."""
         names = [name_of(key) for key in keys]
-        self._detach(names, "invalidated")
-        self._forget(names, expire=expire)
-        yield from self._spread(names, {}, held, expire=expire)
-        self._detach(names)
-        self._forget(names, expire=expire)
+        yield from self._whole(names, self._let_go(names, held, expire=expire))
 
     def invalidate(self, tags: Sequence[str]) -> Flow:
         """End the lives of all entries with one of these tags; CLEAR for all there are."""
