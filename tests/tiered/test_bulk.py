@@ -20,6 +20,7 @@ from tiered.drivers import (  # noqa: F401 - fixtures
 
 from hotset import ABSENT, MemoryTier, RedisTier
 from hotset.errors import TierUnavailable
+from hotset.tiered.flights import Flights
 
 VALUES = {f"key {number}": {"number": number} for number in range(50)} | {7: "seven", b"b": None, ("t", 1): [], "~x": 0}
 
@@ -93,6 +94,21 @@ class TestAtOnce:
             assert view.life == pytest.approx(bulk.life, abs=5)
             assert view.keep == pytest.approx(bulk.keep, abs=5)
             assert bulk.state == "fresh"
+
+    def test_what_another_has_loaded_since_it_looked(self, opened, monkeypatch):
+        """A load that ends between the look into memory and the flights is not done again."""
+        calls = []
+        cache = opened([MemoryTier(1000)], load_many=lambda keys: calls.append(keys) or dict.fromkeys(keys, 1))
+        join = Flights.join
+
+        def late(self, name):
+            monkeypatch.undo()
+            cache.get_many(["a", "b"])
+            return join(self, name)
+
+        monkeypatch.setattr(Flights, "join", late)
+        assert cache.get_many(["a", "b", "c"]) == {"a": 1, "b": 1, "c": 1}
+        assert calls == [["a", "b"], ["c"]]
 
     def test_keys_that_are_named_twice(self, warm):
         cache, _ = warm()

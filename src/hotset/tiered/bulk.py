@@ -240,7 +240,14 @@ class Bulk(Loads):
         memory = self._memory()
         fences = {name: memory.fence(name) for name in keys} if memory is not None else {}
         with scopes:
-            names = list(keys)
+            for name, key in keys.items() if memory is not None else ():
+                # Another load may have ended between the caller's look and this flight.
+                entry = self._present(key)
+                if entry is not None:
+                    flights[name].succeed(entry)
+            names = [name for name in keys if not flights[name].done]
+            if not names:
+                return
             older: dict[Level, set[str]] = {}
             lent: list[tuple[Level, dict[str, Fence], int]] = []
             asked = time.monotonic()
