@@ -84,6 +84,15 @@ class Bulk(Loads):
                 self.not_fresh += 1
                 if record.deadline <= now < record.gone:
                     stale[name] = record.entry(now)
+        if self.behind is not None and self.behind.depth:
+            for name, key in list(left.items()):
+                unsaved = self.behind.find(name)
+                if unsaved is not None:
+                    fence = fences[name] if fences is not None else None
+                    value = self._unsaved(key, name, unsaved, fence, options, loader_of(key))
+                    if value is not ABSENT:
+                        values[key] = value
+                    del left[name]
         asked = time.monotonic()
         missed: list[tuple[Level, dict[str, Fence], int]] = []
         for number, level in enumerate(self.below):

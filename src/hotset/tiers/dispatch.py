@@ -27,7 +27,7 @@ import hiredis
 
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.links import Stale, packed
-from hotset.tiers.scripts import SCRIPTS
+from hotset.tiers.scripts import FREE, SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -277,7 +277,6 @@ class Dispatch:
             if not kind and (redone is None or isinstance(asked, Fetch) or asked[0] != "PUBLISH"):
                 continue
             command = asked.command() if isinstance(asked, Fetch) else asked
-            verb = str(command[0])
             if not kind:
                 # What is published of a change must be published after it.
                 redone = _Task(place, command, redone and redone.node)
@@ -286,14 +285,12 @@ class Dispatch:
                 redone = _Task(place, command, None)
             elif kind == "NOSCRIPT":
                 redone = _Task(place, ("EVAL", _SOURCES[str(command[1])], *command[2:]), batch.node)
-            elif kind in {"ASK", "TRYAGAIN"} and len(command) > 2 and verb in _SPLIT:
-                parts = range(len(replies), len(replies) + len(command) - 1)
+            elif kind in {"ASK", "TRYAGAIN"} and len(singles := _singles(command)) > 1:
+                parts = range(len(replies), len(replies) + len(singles))
                 splits.append((place, parts))
                 replies += [None] * len(parts)
-                left.tasks += [
-                    _Task(part, (_SPLIT[verb], key), None) for part, key in zip(parts, command[1:-1], strict=False)
-                ]
-                redone = _Task(parts[-1], (_SPLIT[verb], command[-1]), None)
+                *tasks, redone = [_Task(part, single, None) for part, single in zip(parts, singles, strict=True)]
+                left.tasks += tasks
             elif kind == "ASK":
                 redone = _Task(place, command, self._nodes.at(_address(reply, batch.node)), asking=True)
             elif kind == "TRYAGAIN" and patient:
@@ -460,6 +457,16 @@ class Dispatch:
                 elif not replies.cancelled():
                     replies.exception()  # looked at, or asyncio complains of it
         return outcomes
+
+
+def _singles(command: Command) -> list[Command]:
+    """Return commands that do the same key by key, if there are any."""
+    verb = str(command[0])
+    if verb in _SPLIT:
+        return [(_SPLIT[verb], key) for key in command[1:]]
+    if command[1] in FREE:
+        return [(verb, command[1], "1", key) for key in command[3:]]
+    return []
 
 
 def _kind(reply: Any) -> str:

@@ -18,7 +18,7 @@ from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.links import AsyncLinks, Endpoint, Stale, packed
 from hotset.tiers.parts import PARTS, TAGS, part_of, slot_of
 from hotset.tiers.pool import Pool
-from hotset.tiers.scripts import RESUME
+from hotset.tiers.scripts import FREE, RESUME
 from hotset.tiers.servertime import ServerTime
 
 if TYPE_CHECKING:
@@ -321,7 +321,9 @@ class Nodes:
             while left:
                 some = [left.pop() for _ in range(min(len(left), _AT_ONCE))]
                 try:
-                    node.ask([("UNLINK", *map(keys.entry, some), *map(keys.lease, some))], deadline)
+                    leases = list(map(keys.lease, some))
+                    free: Command = ("EVAL", FREE.source, str(len(leases)), *leases)
+                    node.ask([free, ("UNLINK", *map(keys.entry, some))], deadline)
                 except TierError:
                     left.update(some)
                     raise

@@ -5,7 +5,7 @@ Here a name belongs to one of `PARTS` parts by its CRC-32, and the part's hash t
 
 ==========================  ==============================================
 ``hs:NS:k{TAG}:NAME``       the entry
-``hs:NS:l{TAG}:NAME``       its lease
+``hs:NS:l{TAG}:NAME``       its lease, or who holds it
 ``hs:NS:r{TAG}:NAME``       who has removed it
 ==========================  ==============================================
 
