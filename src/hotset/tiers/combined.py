@@ -3,6 +3,8 @@
 - A member that fails is told later what it has missed (`notes`), and is not believed about it until then. A thread sees
   to that, which runs only while there is something to do: it asks whether a member that was away is there again, and
   tells it. Other processes do so at the same time; so a member that comes back is not read for `settle` seconds.
+- A member that misses a hold has missed a removal. When the others are settled it is told to remove the names, now that
+  the origin has changed: it stores nothing that it has not held, since somebody else may have written meanwhile.
 - The listener is told the changes of all members. It is told that they are alive as far as the worst of those says that
   are read; a member whose stream is lost is not read any more, if others' streams are alive.
 - Operations are flows (see `members`), driven by the threads of a pool a member, or as tasks of the running loop.
@@ -38,11 +40,12 @@ if TYPE_CHECKING:
     from hotset.tiers.contract import Fence, Listener
     from hotset.tiers.notes import Due, Note
 
-__all__ = ["CombinedTier", "Doubts", "Flow", "Passed", "Returning", "as_of"]
+__all__ = ["CombinedTier", "Doubts", "Flow", "Held", "Passed", "Returning", "agreed", "as_of"]
 
 _T = TypeVar("_T")
 Flow: TypeAlias = Generator[Step, None, _T]
 Returning: TypeAlias = Literal["told", "cleared"]
+Held: TypeAlias = dict[int, Any]  # by the place of a member, what it says of a hold; those that missed it are not there
 
 _THREADS: Final = 16  # a member
 _STARTING: Final = 2.0  # seconds in which the streams of all members are waited for
@@ -127,6 +130,20 @@ def as_of(entry: Entry, epoch: int) -> Entry:
     )
 
 
+def agreed(items: Sequence[tuple[str, Entry | None]], calls: Iterable[Call]) -> tuple[list[bool], list[str]]:
+    """Return which names nobody else has held at any of the members that all have them; and of which these disagree.
+
+    One of them may have stored what another one knows somebody else to have changed, who could not reach the first.
+    """
+    answers = [call.outcome for call in calls if call.succeeded and call.operation == "settle"]
+    if not answers:
+        return [False] * len(items), []
+    each = list(zip(*answers, strict=True))
+    return [all(mine) for mine in each], [
+        name for (name, _), mine in zip(items, each, strict=True) if any(mine) and not all(mine)
+    ]
+
+
 class CombinedTier:
     """A tier made of others. Subclasses say what goes where, as flows: _read, _lease, _fill and so on."""
 
@@ -150,7 +167,7 @@ class CombinedTier:
         if type(max_missed) is not int or max_missed < 1:
             raise ValueError(f"max_missed must be an int of 1 or more, got {max_missed!r}")
         self.name = name
-        self._settle = seconds(settle, zero=True, name="settle")
+        self._settling = seconds(settle, zero=True, name="settle")
         self._returning = one_of(("told", "cleared"), returning, name="returning")
         # What a change may take from its first to its last member, as a rule; see the flows for why it matters.
         self._flight = BEGIN_WITHIN + max(float(getattr(tier, "timeout", 0.5)) for tier in tiers.values())
@@ -159,6 +176,7 @@ class CombinedTier:
             for place, (member, tier) in enumerate(tiers.items())
         ]
         self.streams = all(member.streams for member in self._members)
+        self.holds = all(getattr(tier, "holds", False) for tier in tiers.values())
         self._ears = [_Ear(self, member) for member in self._members]
         self._listener: Listener | None = None
         self._closed = False
@@ -395,6 +413,12 @@ class CombinedTier:
         call.ended = ended
         return call
 
+    def _settled(self, member: Member, items: Sequence[tuple[str, Entry | None]], held: Held, *, expire: bool) -> Call:
+        """Return the call that ends a hold; where there is none, the names are removed."""
+        if member.place in held:
+            return Call(member, "settle", items, held[member.place], expire=expire)
+        return Call(member, "remove", [name for name, _ in items])
+
     def _missed(self, member: Member, names: Iterable[str], tags: Iterable[str] = ()) -> None:
         """A member was not told of a change: it is told later."""
         member.notes.miss(names, tags)
@@ -445,7 +469,7 @@ class CombinedTier:
         except Exception:  # noqa: BLE001 - whatever it is, the member is not well
             member.try_later()
         else:
-            member.come_back(self._settle)
+            member.come_back(self._settling)
 
     def _tell(self, member: Member, due: Due) -> None:
         """Tell a member to forget. Raises TierError."""
@@ -528,6 +552,12 @@ class CombinedTier:
     def _remove(self, names: Sequence[str], *, expire: bool) -> Flow[None]:
         raise NotImplementedError
 
+    def _hold(self, names: Sequence[str], *, expire: bool) -> Flow[Held]:
+        raise NotImplementedError
+
+    def _settle(self, items: Sequence[tuple[str, Entry | None]], held: Held, *, expire: bool) -> Flow[list[bool]]:
+        raise NotImplementedError
+
     def _touch(self, name: str, life: float, keep: float) -> Flow[bool]:
         raise NotImplementedError
 
@@ -577,6 +607,24 @@ class CombinedTier:
         """See Tier."""
         if names:
             await self._arun(self._remove(names, expire=expire))
+
+    def hold(self, names: Sequence[str], *, expire: bool = False) -> Held:
+        """See HoldingTier."""
+        return self._run(self._hold(names, expire=expire)) if names else {}
+
+    async def ahold(self, names: Sequence[str], *, expire: bool = False) -> Held:
+        """See HoldingTier."""
+        return await self._arun(self._hold(names, expire=expire)) if names else {}
+
+    def settle(self, items: Sequence[tuple[str, Entry | None]], hold: Held, *, expire: bool = False) -> list[bool]:
+        """See HoldingTier."""
+        return self._run(self._settle(items, hold, expire=expire)) if items else []
+
+    async def asettle(
+        self, items: Sequence[tuple[str, Entry | None]], hold: Held, *, expire: bool = False
+    ) -> list[bool]:
+        """See HoldingTier."""
+        return await self._arun(self._settle(items, hold, expire=expire)) if items else []
 
     def touch(self, name: str, life: float, keep: float) -> bool:
         """See Tier."""

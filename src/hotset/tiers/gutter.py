@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hotset.durations import finite
 from hotset.errors import CodecError, TierUnavailable
 from hotset.tiered.breaker import Breaker
-from hotset.tiers.combined import CombinedTier, Passed, as_of
+from hotset.tiers.combined import CombinedTier, Passed, agreed, as_of
 from hotset.tiers.contract import Found, Reading
 from hotset.tiers.members import Call, Step
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hotset.durations import Duration
-    from hotset.tiers.combined import Flow, Returning
+    from hotset.tiers.combined import Flow, Held, Returning
     from hotset.tiers.contract import Entry, Fence, Tier
     from hotset.tiers.members import Member
 
@@ -212,6 +212,28 @@ class GutterTier(CombinedTier):
         calls = [self._changing(Call(member, "remove", names, expire=expire), names) for member in self._members]
         yield Step(calls)
         self._check(calls)
+
+    def _hold(self, names: Sequence[str], *, expire: bool) -> Flow[Held]:
+        calls = [self._changing(Call(member, "hold", names, expire=expire), names) for member in self._members]
+        yield Step(calls)
+        self._check(calls)
+        return {call.member.place: call.outcome for call in calls if call.succeeded}
+
+    def _settle(self, items: Sequence[tuple[str, Entry | None]], held: Held, *, expire: bool) -> Flow[list[bool]]:
+        names = [name for name, _ in items]
+        # The spare gets what it would get by a write.
+        sparing = self.sparing
+        spared = [(name, self._short(entry) if sparing and entry is not None else None) for name, entry in items]
+        calls = [
+            self._changing(self._settled(member, some, held, expire=expire), names)
+            for member, some in ((self._main, items), (self._spare, spared))
+        ]
+        yield Step(calls)
+        self._check(calls)
+        alone, disputed = agreed(items, calls)
+        if disputed:
+            yield from self._remove(disputed, expire=False)
+        return alone
 
     def _invalidate(self, tags: Sequence[str]) -> Flow[int]:
         calls = [self._changing(Call(member, "invalidate", tags), (), tags) for member in self._members]

@@ -32,7 +32,7 @@ from hotset._engine import LRUCache
 from hotset.durations import seconds
 from hotset.errors import CodecError, TierError, TierUnavailable
 from hotset.tiered.breaker import Breaker
-from hotset.tiers.combined import CombinedTier, Doubts, Passed, as_of
+from hotset.tiers.combined import CombinedTier, Doubts, Passed, agreed, as_of
 from hotset.tiers.contract import Found, Reading
 from hotset.tiers.members import Call, Step, one_of
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hotset.durations import Duration
-    from hotset.tiers.combined import Flow, Returning
+    from hotset.tiers.combined import Flow, Held, Returning
     from hotset.tiers.contract import Entry, Fence, Tier
     from hotset.tiers.members import Member
     from hotset.tiers.notes import Due, Flight
@@ -391,6 +391,27 @@ class ReplicatedTier(CombinedTier):
 
         yield from self._change(calls_of)
 
+    def _hold(self, names: Sequence[str], *, expire: bool) -> Flow[Held]:
+        def calls_of(zone: Member) -> list[tuple[Call, dict[str, bytes | None]]]:
+            return [(Call(zone, "hold", names, expire=expire), dict.fromkeys(names))]
+
+        # A zone that is held only when the origin has changed would keep what it has if this process dies before.
+        calls = yield from self._change(calls_of, least=1, whole=True)
+        return {call.member.place: call.outcome for call in calls if call.succeeded}
+
+    def _settle(self, items: Sequence[tuple[str, Entry | None]], held: Held, *, expire: bool) -> Flow[list[bool]]:
+        versions = {name: None if entry is None else entry.version for name, entry in items}
+
+        def calls_of(zone: Member) -> list[tuple[Call, dict[str, bytes | None]]]:
+            noted = versions if zone.place in held else dict.fromkeys(versions)
+            return [(self._settled(zone, items, held, expire=expire), noted)]
+
+        calls = yield from self._change(calls_of, least=1, whole=True)
+        alone, disputed = agreed(items, calls)
+        if disputed:
+            yield from self._remove(disputed, expire=False)
+        return alone
+
     def _invalidate(self, tags: Sequence[str]) -> Flow[int]:
         def calls_of(zone: Member) -> list[tuple[Call, dict[str, bytes | None]]]:
             return [(Call(zone, "invalidate", tags), {})]
@@ -408,10 +429,11 @@ class ReplicatedTier(CombinedTier):
         tags: Sequence[str] = (),
         *,
         least: int = 0,
+        whole: bool = False,
     ) -> Flow[list[Call]]:
         """Tell all zones of a change, and wait for as many as must have done it, and for the local one.
 
-        Raises CodecError, TierError.
+        With `whole` until all have done it or failed. Raises CodecError, TierError.
         """
         need = max(self._need, least)
         calls = []
@@ -433,7 +455,7 @@ class ReplicatedTier(CombinedTier):
             # The local zone is the nearest, and the one that is read next.
             return done() >= need and (not need or all(call.done for call in zones[0]))
 
-        yield Step(calls, enough, near=need > 0)
+        yield Step(calls, None if whole else enough, near=need > 0)
         if need:
             for call in calls:
                 if isinstance(call.outcome, CodecError):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hotset.durations import Duration
-    from hotset.tiers.combined import Doubts, Flow, Returning
+    from hotset.tiers.combined import Doubts, Flow, Held, Returning
     from hotset.tiers.contract import Entry, Fence, Tier
     from hotset.tiers.members import Member
 
@@ -247,6 +247,30 @@ class ShardedTier(CombinedTier):
             calls.append(self._changing(Call(node, "remove", wanted, expire=expire), wanted))
         yield Step(calls)
         self._check(calls)
+
+    def _hold(self, names: Sequence[str], *, expire: bool) -> Flow[Held]:
+        calls = []
+        for node, part in self._split(names, str).items():
+            wanted = [name for _, name in part]
+            calls.append(self._changing(Call(node, "hold", wanted, expire=expire), wanted))
+        yield Step(calls)
+        self._check(calls)
+        return {call.member.place: call.outcome for call in calls if call.succeeded}
+
+    def _settle(self, items: Sequence[tuple[str, Entry | None]], held: Held, *, expire: bool) -> Flow[list[bool]]:
+        alone = [False] * len(items)
+        parts = self._split(items, _first)
+        calls = []
+        for node, part in parts.items():
+            some = [item for _, item in part]
+            calls.append(self._changing(self._settled(node, some, held, expire=expire), [name for name, _ in some]))
+        yield Step(calls)
+        self._check(calls)
+        for call in calls:
+            if call.succeeded and call.member.place in held:
+                for (place, _), mine in zip(parts[call.member], call.outcome, strict=True):
+                    alone[place] = mine
+        return alone
 
     def _touch(self, name: str, life: float, keep: float) -> Flow[bool]:
         call = Call(self._node_of(name), "touch", name, life, keep)
