@@ -2,7 +2,8 @@
 
 What LMDB does in one write transaction nobody sees in part, and no two of them overlap: a fence is compared and the
 entry stored in one step. The fence of a name is the first 16 bytes of its entry, which no two writes have in common, or
-the lease of a name that is not there; whatever changes a name takes its lease away.
+the lease of a name that is not there; whatever changes a name takes its lease away. A hold is in the lease's place, and
+stays there (see `holds`).
 
 The state of the namespace is "epoch cleared floor", as in `hotset.tiers.scripts`: an entry older than `cleared` is
 dead, and so is one with tags that is older than `floor`; tags that were invalidated since are looked up in the same
@@ -27,6 +28,7 @@ from hotset.tiers.contract import CLEAR, Entry, Found, Reading
 from hotset.tiers.disk.changes import Log, cut
 from hotset.tiers.disk.file import LONGEST_NAME, key_of, pages_of, space_of
 from hotset.tiers.disk.freezing import drops_at, front, is_frozen, thaw
+from hotset.tiers.disk.holds import Held, is_held
 from hotset.tiers.disk.marks import FIRST_SLOT, GENERATION_AT
 from hotset.tiers.disk.room import NEW, USED
 from hotset.wire import KIND_AT, PREFIX_BYTES, ended, is_lease, lease_marker
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Shelf"]
 
 _MOST_TAGS: Final = 100_000
+_MOST_HOLDS: Final = 10_000  # that outlive a flood of leases
 _STATE: Final = struct.Struct("<QQQ")
 _NUMBER: Final = struct.Struct("<Q")
 _VERSION_BYTES: Final = 12
@@ -280,7 +283,11 @@ class Shelf:
             if data is not None:
                 reading.found.append(self._look(txn, file, name, data, state, turn.now, reading))
                 continue
-            lent = self._lent(turn, key)
+            kept = txn.get(key, None, file.leases)
+            if Held.of(kept, turn.now) is not None:
+                reading.found.append(_NOTHING)
+                continue
+            lent = _lent(kept, turn.now)
             fence = lent or lease_marker(secrets.token_bytes(_VERSION_BYTES))
             if not lent:
                 self._sweep(turn)
@@ -288,12 +295,11 @@ class Shelf:
             reading.found.append(Found(None, fence, taken=lent is not None))
         return reading
 
-    def _lent(self, turn: Turn, key: bytes) -> bytes | None:
-        """Return the lease of a name that is not there, if somebody has one."""
-        held: bytes | None = turn.txn.get(key, None, turn.file.leases)
-        if held is None or _NUMBER.unpack_from(held, PREFIX_BYTES)[0] <= 1000 * turn.now:
-            return None
-        return held[:PREFIX_BYTES]
+    def _free(self, turn: Turn, key: bytes) -> None:
+        """Take the lease of a name away; a hold stays."""
+        kept = turn.txn.get(key, None, turn.file.leases)
+        if kept is not None and not is_held(kept):
+            turn.txn.delete(key, db=turn.file.leases)
 
     def _sweep(self, turn: Turn) -> None:
         """Drop some leases that have ended."""
@@ -317,7 +323,11 @@ class Shelf:
         changed = []
         for name, key, data, fence in puts:
             there = self._there(turn, key)
-            holds = fence == (self._lent(turn, key) if there is None else front(there))
+            kept = turn.txn.get(key, None, turn.file.leases)
+            # Not for as long as somebody holds the name, whatever has been written meanwhile.
+            holds = Held.of(kept, turn.now) is None and fence == (
+                _lent(kept, turn.now) if there is None else front(there)
+            )
             stored.append(holds)
             if holds:
                 turn.txn.delete(key, db=turn.file.leases)
@@ -330,7 +340,7 @@ class Shelf:
     def write(self, turn: Turn, puts: Sequence[Put]) -> None:
         """Store entries whatever is there; one without data is removed."""
         for _, key, data, _ in puts:
-            turn.txn.delete(key, db=turn.file.leases)
+            self._free(turn, key)
             if data:
                 self._put(turn, key, data)
             else:
@@ -341,16 +351,51 @@ class Shelf:
         """Drop names, or end their lives; tell nobody if `quiet`."""
         for name in names:
             key = self.key(name)
-            turn.txn.delete(key, db=turn.file.leases)
-            there = self._there(turn, key) if expire else None
-            if there is None or len(there) < _ENTRY_BYTES:
-                self._drop(turn, key)
-                continue
-            version = secrets.token_bytes(_VERSION_BYTES)
-            place = turn.file.cold if is_frozen(there) else turn.file.warm
-            turn.txn.put(key, there[:KIND_AT] + ended(version) + there[PREFIX_BYTES:], db=place)
+            self._free(turn, key)
+            self._leave(turn, key, expire=expire)
         if not quiet:
             self.log.names(turn.txn, turn.file, names)
+
+    def _leave(self, turn: Turn, key: bytes, *, expire: bool) -> None:
+        """Drop what is there, or end its life."""
+        there = self._there(turn, key) if expire else None
+        if there is None or len(there) < _ENTRY_BYTES:
+            self._drop(turn, key)
+            return
+        version = secrets.token_bytes(_VERSION_BYTES)
+        place = turn.file.cold if is_frozen(there) else turn.file.warm
+        turn.txn.put(key, there[:KIND_AT] + ended(version) + there[PREFIX_BYTES:], db=place)
+
+    def hold(self, turn: Turn, names: Sequence[str], token: bytes, *, expire: bool) -> int:
+        """Drop names, or end their lives, and hold them; the epoch as of then."""
+        until = int(1000 * (turn.now + self._lease))
+        for name in names:
+            key = self.key(name)
+            self._leave(turn, key, expire=expire)
+            held = Held.of(turn.txn.get(key, None, turn.file.leases), turn.now)
+            held = Held(1, token, until) if held is None else held.joined(until)
+            turn.txn.put(key, held.packed(), db=turn.file.leases)
+        self.log.names(turn.txn, turn.file, names)
+        return self.known_state(turn).epoch
+
+    def settle(self, turn: Turn, puts: Sequence[Put], token: bytes, *, expire: bool) -> list[bool]:
+        """End the hold of names, and store those that nobody else has held; the others are dropped."""
+        alone = []
+        for _, key, data, _ in puts:
+            held = Held.of(turn.txn.get(key, None, turn.file.leases), turn.now)
+            mine = held is not None and held.token == token
+            left = None if held is None else held.left(token)
+            if left is None:
+                turn.txn.delete(key, db=turn.file.leases)
+            else:
+                turn.txn.put(key, left.packed(), db=turn.file.leases)
+            if mine and data:
+                self._put(turn, key, data)
+            else:
+                self._leave(turn, key, expire=expire and mine)
+            alone.append(mine)
+        self.log.names(turn.txn, turn.file, [put.name for put in puts])
+        return alone
 
     def touch(self, turn: Turn, name: str, life: float, keep: float) -> bool:
         """Give an entry new times; whether it was there."""
@@ -386,11 +431,29 @@ class Shelf:
         return epoch
 
 
+def _lent(kept: bytes | None, now: float) -> bytes | None:
+    """Return the lease of a name that is not there, if somebody has one."""
+    if kept is None or is_held(kept) or _NUMBER.unpack_from(kept, PREFIX_BYTES)[0] <= 1000 * now:
+        return None
+    return kept[:PREFIX_BYTES]
+
+
+def _drop_leases(turn: Turn) -> None:
+    """Drop all leases, whose loads are not stored then; but no holds, unless these are the flood."""
+    txn, file = turn.txn, turn.file
+    cursor = txn.cursor(file.leases)
+    holds = [(key, kept) for key, kept in cursor if Held.of(kept, turn.now) is not None]
+    cursor.close()
+    txn.drop(file.leases, delete=False)
+    for key, kept in holds if len(holds) <= _MOST_HOLDS else ():
+        txn.put(key, kept, db=file.leases)
+
+
 def tidy(turn: Turn) -> None:
     """Hold leases, tags and changes to their bounds; O(namespaces), and hardly ever anything to do."""
     txn, file, share = turn.txn, turn.file, turn.room.share
     if pages_of(txn, file.leases) > share:
-        txn.drop(file.leases, delete=False)  # their loads are not stored
+        _drop_leases(turn)
     if txn.stat(file.tags)["entries"] > _MOST_TAGS or pages_of(txn, file.tags) > share:
         txn.drop(file.tags, delete=False)
         cursor = txn.cursor(file.spaces)

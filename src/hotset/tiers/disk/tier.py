@@ -34,7 +34,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import lmdb
 
@@ -44,6 +44,7 @@ from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.forks import tell_child
 from hotset.tiers.contract import Found, Reading
 from hotset.tiers.disk.changes import SENDER_BYTES, Watch
+from hotset.tiers.disk.holds import TOKEN_BYTES
 from hotset.tiers.disk.marks import GENERATION_AT
 from hotset.tiers.disk.room import Room
 from hotset.tiers.disk.shelf import Put, Shelf, Turn, tidy
@@ -91,6 +92,13 @@ class DiskStats:
     thawed: int
 
 
+class Hold(NamedTuple):
+    """By what names are held, and the epoch as of then."""
+
+    token: bytes
+    epoch: int
+
+
 class DiskTier:
     """A level in a directory of a local file system, shared by all processes of the host that name it.
 
@@ -101,7 +109,7 @@ class DiskTier:
     - `wire`: how entries are written; or `codec` and `compress` ("zstd", "zlib" or None) with `compress_above`, in
       bytes, for `Wire`. A value may take an eighth of `max_bytes`.
     - `timeout`: seconds that other writers, and the opening, are waited for.
-    - `lease`: seconds that a lease is good for; a load that takes longer is not stored.
+    - `lease`: seconds that a lease is good for, and a hold; a load that takes longer is not stored.
     - `heartbeat`: how often the log of other processes' changes is looked at, in seconds; None for not at all.
     - `sync`: have every change on the disk before it returns, some milliseconds. Without it the entries survive the end
       of processes, however sudden, but not that of the machine: then the file is set aside.
@@ -112,6 +120,7 @@ class DiskTier:
     """
 
     shared = True
+    holds = True
 
     @property
     def streams(self) -> bool:
@@ -470,6 +479,40 @@ class DiskTier:
     async def aremove(self, names: Sequence[str], *, expire: bool = False) -> None:
         """See remove."""
         await self._elsewhere(len(names), functools.partial(self.remove, expire=expire), names)
+
+    def hold(self, names: Sequence[str], *, expire: bool = False) -> Hold:
+        """Remove names and hold them, until they are settled or for `lease` seconds at most. Raises TierError."""
+        shelf = self._opened()
+        token = secrets.token_bytes(TOKEN_BYTES)
+        epochs = [
+            self._change(lambda turn, some=some: shelf.hold(turn, some, token, expire=expire))  # type: ignore[misc]
+            for some in _parts(names, [3] * len(names), self._pages())
+        ]
+        return Hold(token, min(epochs, default=0))
+
+    async def ahold(self, names: Sequence[str], *, expire: bool = False) -> Hold:
+        """See hold."""
+        return await self._elsewhere(len(names), functools.partial(self.hold, expire=expire), names)
+
+    def settle(self, items: Sequence[tuple[str, Entry | None]], hold: Hold, *, expire: bool = False) -> list[bool]:
+        """End the hold of names, and store entries. Raises TierError; CodecError, and nothing is stored then."""
+        shelf = self._opened()
+        now = time.time()
+        puts = []
+        for name, given in items:
+            entry = None if given is None else self._bounded(given.as_of(hold.epoch))
+            data = b"" if entry is None or entry.keep <= 0 else shelf.encoded(name, entry, now)
+            puts.append(Put(name, shelf.key(name), data))
+        alone: list[bool] = []
+        for some in self._by_pages(puts):
+            alone += self._change(lambda turn, some=some: shelf.settle(turn, some, hold.token, expire=expire))  # type: ignore[misc]
+        return alone
+
+    async def asettle(
+        self, items: Sequence[tuple[str, Entry | None]], hold: Hold, *, expire: bool = False
+    ) -> list[bool]:
+        """See settle."""
+        return await self._elsewhere(len(items), functools.partial(self.settle, expire=expire), items, hold)
 
     def touch(self, name: str, life: float, keep: float) -> bool:
         """Give an entry new times; whether it was there. Raises TierError, CodecError."""
