@@ -116,9 +116,20 @@ def test_a_killed_writer_leaves_no_level_older_than_the_origin(shared_server, tm
 
 
 @pytest.mark.stress
-def test_without_holds_it_would(shared_server, tmp_path):
-    """Or the test above proves nothing."""
-    process = run_script(
-        (HERE / "through_killed.py").read_text(encoding="utf-8"), shared_server.url, tmp_path, "", timeout=200
-    )
+@pytest.mark.parametrize("kind", ["disk", "replicated", "sharded", "gutter"])
+def test_nor_where_levels_are_files_or_have_members(shared_server, tmp_path, kind):
+    """It dies between any two members, too."""
+    script = (HERE / "through_killed.py").read_text(encoding="utf-8")
+    process = run_script(script, shared_server.url, tmp_path, "holds", kind, timeout=200)
+    assert "older: 0" in process.stdout, process.stdout
+    steps = int(process.stdout.rpartition("steps: ")[2])
+    assert steps >= (20 if kind == "disk" else 30)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("kind", ["servers", "disk", "replicated"])
+def test_without_holds_it_would(shared_server, tmp_path, kind):
+    """Or the tests above prove nothing."""
+    script = (HERE / "through_killed.py").read_text(encoding="utf-8")
+    process = run_script(script, shared_server.url, tmp_path, "", kind, timeout=200)
     assert "older: 0" not in process.stdout

@@ -5,7 +5,7 @@ database      key                             value
 ============  ==============================  ==================================================================
 ``warm``      space, name                     the entry, as `hotset.wire` writes it
 ``cold``      space, name                     the entry, frozen (`freezing`); a name is in one of the two at most
-``leases``    space, name                     16 bytes of the lease or hold (`holds`), then its end: milliseconds, 8 bytes
+``leases``    space, name                     16 bytes of the lease or hold (`holds`), then its end: milliseconds, 8
 ``tags``      space, tag                      in which epoch it was invalidated last: 8 bytes
 ``spaces``    space                           epoch, cleared, floor: 8 bytes each; also what the file is up to
 ``changes``   number, 8 bytes, big-endian     sender, space, kind, name or tag (`changes`)
