@@ -13,7 +13,7 @@ from hotset.testing.proxy import ChaosProxy
 from hotset.testing.servers import REDIS, MissingServerError, ValkeyServer, valkey_binary
 
 # Windows has no flock, and so no DiskTier.
-_DISK = ["test_disk.py", "test_disk_beneath.py", "test_disk_processes.py", "test_disk_reads.py"]
+_DISK = ["test_disk.py", "test_disk_beneath.py", "test_disk_holds.py", "test_disk_processes.py", "test_disk_reads.py"]
 collect_ignore = _DISK if sys.platform == "win32" else []
 PATIENCE = 30.0  # seconds until a test that waits gives up; nothing is measured by it
 
