@@ -171,7 +171,11 @@ class Run:
         scope = self.flight.scope(apart=self.timeout is not None)
         flow = self.flow(scope=scope)
         if self.timeout is None:
-            return shell.drive(flow)
+            try:
+                return shell.drive(flow)
+            except BaseException:
+                scope.give_up()  # an interrupt may have come just where it ends
+                raise
         shell.spawn(flow, scope.give_up)
         return self.flight.wait(self.timeout)
 
