@@ -2,7 +2,7 @@
 
 python through_killed.py URL FOLDER [holds]
 
-After each, what is left at the levels is compared with the origin: while names are held, after another process has
+On a Cluster, what is sent to each node and each answer is a step, too. After each, what is left at the levels is compared with the origin: while names are held, after another process has
 read, and after the holds have run out.
 """
 
@@ -13,7 +13,8 @@ import sqlite3
 import sys
 import time
 
-from hotset import RedisTier, TieredCache
+from hotset import ClusterTier, RedisTier, TieredCache
+from hotset.tiers.links import Link
 
 LEASE = 0.15
 STEPS = "hold", "settle", "write", "remove"
@@ -37,10 +38,11 @@ class Origin:
 
 
 def tiers(url, *, holds):
-    made = [
-        RedisTier(f"{url.rstrip('/0')}/{number}", name=f"level {number}", stream=None, lease=LEASE, timeout=5)
-        for number in (1, 2)
-    ]
+    options = {"stream": None, "lease": LEASE, "timeout": 5}
+    if "+cluster" in url:
+        made = [ClusterTier(url, **options)]
+    else:
+        made = [RedisTier(f"{url.rstrip('/0')}/{number}", name=f"level {number}", **options) for number in (1, 2)]
     for tier in made:
         tier.holds = holds
     return made
@@ -51,9 +53,10 @@ class Countdown:
 
     def __init__(self, left):
         self.left = left
+        self.counts = True
 
     def __call__(self):
-        self.left -= 1
+        self.left -= self.counts
         if not self.left:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -77,7 +80,9 @@ def child(url, path, name, change, step, *, holds):
         """Have somebody read the old value at the last moment, and store it if it can be."""
 
         def called(*args):
+            die.counts = False
             reader.get("key")
+            die.counts = True
             die()
             call(*args)
             die()
@@ -88,6 +93,8 @@ def child(url, path, name, change, step, *, holds):
     for tier in mine:
         for verb in STEPS:
             setattr(tier, verb, die.around(getattr(tier, verb)))
+    if "+cluster" in url:
+        Link.exchange = die.around(Link.exchange)
     cache = TieredCache(name, mine, save=meddling(origin.save), delete=meddling(origin.delete), jitter=0)
     if change == "delete":
         cache.delete("key")
