@@ -2,8 +2,8 @@
 
 python through_killed.py URL FOLDER [holds]
 
-On a Cluster, what is sent to each node and each answer is a step, too. After each, what is left at the levels is compared with the origin: while names are held, after another process has
-read, and after the holds have run out.
+On a Cluster, what is sent to each node and each answer is a step, too. After each, what is left at the levels is
+compared with the origin: while names are held, after another process has read, and after the holds have run out.
 """
 
 import os
