@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 from subprocesses import run_script
-from tiered.drivers import redis_tier, shared_server  # noqa: F401 - fixtures
+from tiered.drivers import eventually, namespace, redis_tier, shared_server  # noqa: F401 - fixtures
 from tiered.writers import PATIENCE, Rows, make, on_disk, rows  # noqa: F401 - fixtures
 
 from hotset import TieredCache
