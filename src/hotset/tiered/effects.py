@@ -53,7 +53,9 @@ class Ask:
 
     def block(self, _shell: Shell) -> Any:
         """See Effect."""
-        return self.level.ask(self.operation, *self.arguments, **self.named)
+        if self.named:
+            return self.level.ask(self.operation, *self.arguments, **self.named)
+        return self.level.ask(self.operation, *self.arguments)
 
     async def wait(self, shell: Shell) -> Any:
         """See Effect. What concerns one name is joined with the like of the same turn of the loop."""

@@ -71,12 +71,11 @@ class _Turn(enum.Enum):
 class _Load:
     """What the graph knows of a flight. Contexts that outlive the load hold on to it, hence not to the value."""
 
-    __slots__ = ("awaits", "done", "lead", "thread")
+    done = False
+    lead = 0  # counts the leaders that gave up
+    thread: int | None = None  # where it goes on
 
     def __init__(self) -> None:
-        self.done = False
-        self.lead = 0  # counts the leaders that gave up
-        self.thread: int | None = None  # where it goes on
         self.awaits: dict[_Waiter, _Load] = {}  # loads that it cannot end before, by the wait
 
 
@@ -157,40 +156,27 @@ class Flights(Generic[_T]):
 class Flight(Generic[_T]):
     """One load, and those who wait for it. Made by `Flights.join`."""
 
-    __slots__ = (
-        "_arriving",
-        "_begun",
-        "_error",
-        "_forks",
-        "_leaderless",
-        "_load",
-        "_table",
-        "_traceback",
-        "_value",
-        "_waiters",
-        "detached",
-        "fenced",
-        "key",
-    )
+    # What few flights change is the class's till then: every miss makes a flight.
+
+    # The key was written or invalidated since the flight began: what it brings must not be stored.
+    fenced = False
+    detached = False  # later callers have begun another one, or will
+    _begun = False  # the present one has entered its scope
+    _leaderless = False
+    # Who have joined and do not wait yet: they may be given the lead when they do. Where the count is too low, by a
+    # leader that waits, or too high, by one who never does, and only if nobody leads, it costs a second load or an
+    # entry in the table.
+    _arriving = 0
+    _value: Any = None
+    _error: BaseException | None = None
+    _traceback: TracebackType | None = None
 
     def __init__(self, key: Hashable, table: dict[Hashable, Flight[_T]]) -> None:
         self.key = key
-        # The key was written or invalidated since the flight began: what it brings must not be stored.
-        self.fenced = False
-        self.detached = False  # later callers have begun another one, or will
         self._table = table
         self._forks = _forks
         self._load = _Load()
-        self._begun = False  # the present one has entered its scope
-        self._leaderless = False
-        # Who have joined and do not wait yet: they may be given the lead when they do. Where the count is too low, by a
-        # leader that waits, or too high, by one who never does, and only if nobody leads, it costs a second load or an
-        # entry in the table.
-        self._arriving = 0
         self._waiters: dict[_Waiter, None] = {}  # in order
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._traceback: TracebackType | None = None
 
     def __repr__(self) -> str:
         state = "done" if self.done else "fenced" if self.fenced else "under way"
@@ -363,8 +349,9 @@ class Flight(Generic[_T]):
         with _lock:
             if self._load.done:
                 return False
-            self._value, self._error = value, error
-            self._traceback = None if error is None else error.__traceback__
+            self._value = value
+            if error is not None:
+                self._error, self._traceback = error, error.__traceback__
             self._load.done = True
             if not self._waiters:
                 self._forget()
@@ -423,7 +410,8 @@ class Scope:
         place = load, self._lead
         try:
             thread = threading.get_ident()
-            self._token = _scopes.set((place,) if self._apart else (*_present(), place))
+            around = () if self._apart else _present()
+            self._token = _scopes.set((*around, place) if around else (place,))
         except BaseException:  # an interrupt: there will be no end
             self.give_up()
             raise

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import hiredis
 
+from hotset._wire import packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.links import Stale, packed
+from hotset.tiers.links import Stale
 from hotset.tiers.scripts import FREE, SCRIPTS
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _Batch:
 
     def request(self) -> bytes:
         """Return what goes over the wire."""
-        return b"".join([each.request if isinstance(each, Fetch) else packed((each,)) for each in self.commands])
+        return b"".join([each.request if isinstance(each, Fetch) else packed([each]) for each in self.commands])
 
 
 class _Left:

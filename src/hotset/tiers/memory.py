@@ -241,8 +241,7 @@ class MemoryTier:
         with self._lock:
             held = fence is None or self._holds(name, entry, fence)
             if fence is None or own:
-                self._generations[hash(name) % _GENERATIONS] += 1
-                self._changes += 1
+                self._change(name)
             return self._put(name, entry, confirmed, confirmed if made is None else made, held, own)
 
     def put_many(

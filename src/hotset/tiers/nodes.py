@@ -14,8 +14,9 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from hotset._wire import packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.links import AsyncLinks, Endpoint, Stale, packed
+from hotset.tiers.links import AsyncLinks, Endpoint, Stale
 from hotset.tiers.parts import PARTS, TAGS, part_of, slot_of
 from hotset.tiers.pool import Pool
 from hotset.tiers.scripts import FREE, RESUME
