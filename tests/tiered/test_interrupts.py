@@ -61,6 +61,7 @@ while time.monotonic() < end:
         armed = False
     except KeyboardInterrupt:
         interrupts += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
 cache.clear()
 cache.set("name", 5)
 assert cache.get("name") == 5

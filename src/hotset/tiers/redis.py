@@ -53,6 +53,7 @@ from hotset.tiers.scripts import (
     HOLD,
     INVALIDATE,
     LEASE,
+    REMOVE,
     SCRIPTS,
     SETTLE,
     STATE,
@@ -489,7 +490,7 @@ class RedisTier:
             # An epoch above is one of before the server lost its state, and would be dead for long.
             entry = given if 0 < given.epoch <= present or not present else replace(given, epoch=present)
             if entry.keep <= 0:
-                commands += self._drop(keys, [name])
+                commands.append(_call(REMOVE, (keys.entry(name), keys.lease(name))))
                 continue
             ms = _milliseconds(entry.keep)
             until = () if ms == _FOR_EVER else ("PX", ms)
@@ -511,17 +512,10 @@ class RedisTier:
             else:
                 for name in some:
                     self._own.removed.add(name)
-                commands += self._drop(keys, some)
+                commands.append(_call(REMOVE, [*keys.entries(some), *map(keys.lease, some)]))
             self._publish(keys, some, commands)
         # A server that is out of memory sets no marks, and removes all the same.
         yield from self._asked(commands, optional=range(len(marks)))
-
-    def _drop(self, keys: Keys, names: Sequence[str]) -> list[Command]:
-        """Return what drops entries of names that may be named together, and breaks their leases.
-
-        The leases first: an older load may else be stored between the two.
-        """
-        return [_call(FREE, list(map(keys.lease, names))), ("UNLINK", *keys.entries(names))]
 
     def _hold(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[Hold]:  # noqa: FBT001
         token = new_version()
