@@ -28,7 +28,7 @@ from hotset.replaying import replay
 from hotset.stats import CacheStats, ReplayResult
 
 if TYPE_CHECKING:
-    from hotset.tiered import ABSENT, Loaded, TieredCache
+    from hotset.tiered import ABSENT, Loaded, TieredCache, WriteBehind, WritePolicy
     from hotset.tiers import ClusterTier, DiskTier, MemoryTier, RedisTier
     from hotset.warming import CacheWarmer
 
@@ -54,6 +54,8 @@ __all__ = [
     "TTLCache",
     "TieredCache",
     "TinyLFUCache",
+    "WriteBehind",
+    "WritePolicy",
     "__version__",
     "cache",
     "cached",
@@ -66,6 +68,8 @@ _LATER = {
     "ABSENT": "hotset.tiered",
     "Loaded": "hotset.tiered",
     "TieredCache": "hotset.tiered",
+    "WriteBehind": "hotset.tiered",
+    "WritePolicy": "hotset.tiered",
     "ClusterTier": "hotset.tiers",
     "DiskTier": "hotset.tiers",
     "MemoryTier": "hotset.tiers",

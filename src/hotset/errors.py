@@ -9,6 +9,10 @@
     ├── LoadError              the loader was not, or could not be, used
     │   ├── LoadTimeout        it did not return within the hard timeout; it goes on in the background
     │   └── LoadRefused        the budget of concurrent loads is spent
+    ├── WriteError             a write behind was not acknowledged
+    │   ├── WriteRefused       the queue has no room, or its owner is closed
+    │   └── JournalError       the journal cannot be written: the disk is full, or it is damaged
+    │       └── JournalTaken   another process has it open
     ├── CodecError             a value cannot be encoded; bytes that cannot be decoded are a miss and raise nothing
     │   └── ValueTooLarge      its encoding is above the limit
     └── WarmingError           a strategy of warming cannot go on: a damaged list, a level that lists nothing
@@ -22,6 +26,8 @@ from __future__ import annotations
 __all__ = [
     "CodecError",
     "HotsetError",
+    "JournalError",
+    "JournalTaken",
     "LoadError",
     "LoadRefused",
     "LoadTimeout",
@@ -31,6 +37,8 @@ __all__ = [
     "ValueTooLarge",
     "WarmingError",
     "WarmingStopped",
+    "WriteError",
+    "WriteRefused",
 ]
 
 
@@ -60,6 +68,22 @@ class LoadTimeout(LoadError):
 
 class LoadRefused(LoadError):
     """As many loads as the budget allows are under way, and none ended in time."""
+
+
+class WriteError(HotsetError):
+    """A write behind was not acknowledged; whether the origin gets it is unknown if it says so, and never otherwise."""
+
+
+class WriteRefused(WriteError):
+    """The queue of writes behind has no room, and got none in time; or it takes no more."""
+
+
+class JournalError(WriteError):
+    """The journal of writes behind cannot be opened, read or written."""
+
+
+class JournalTaken(JournalError):
+    """Another process has the journal open."""
 
 
 class CodecError(HotsetError):

@@ -359,3 +359,13 @@ def test_every_rival_has_a_file_and_a_result_has_a_table(place, capsys):
     result = rows.run(rows.ROWS["l1-hit"](Lineup(LINEUP.clients[:9]), place, TINY), 1, seed=1)
     report.result(report.console(), result)
     assert "l1-hit" in capsys.readouterr().out
+
+
+def test_the_script_of_writes(tmp_path):
+    """Every contestant of it runs, and all that was acknowledged is at the origin."""
+    script = SCRIPT.with_name("writes.py")
+    found = tmp_path / "writes.json"
+    subprocess.run([sys.executable, script, "--tiny", "--json", found], check=True, capture_output=True, timeout=120)
+    figures = json.loads(found.read_text(encoding="utf-8"))["figures"]
+    assert len(figures) == 6
+    assert all(figure > 0 for figure in figures.values())

@@ -12,7 +12,7 @@ from subprocesses import run_script
 from tiered.test_coherence import KEYS, MAX_STALENESS, SECONDS, SLACK, Origin, Watcher, in_threads, paused, staleness_of
 from tiered.test_forks import PRELUDE
 
-from hotset import TieredCache
+from hotset import TieredCache, WriteBehind
 from hotset.testing.driver import RecordingListener, entry
 from hotset.tiers import MemoryTier, RedisTier
 from hotset.warming import CacheWarmer, from_tier
@@ -60,6 +60,28 @@ def test_what_another_host_changes_leaves_the_disk(host, server, eventually):
     eventually(lambda: far.get("a") == 2, patience=MAX_STALENESS + SLACK)
     near.invalidate("a")
     eventually(lambda: far.get("a") is None, patience=MAX_STALENESS + SLACK)
+
+
+@pytest.mark.filterwarnings("ignore:disk cannot hold:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("write", "left"), [("through", "nothing"), ("around", "stale"), ("invalidate", "nothing"), ("behind", "nothing")]
+)
+def test_a_write_at_the_origin_is_not_put_on_the_disk(host, server, eventually, write, left):
+    """Nor is what was there kept for a failing origin, but by `around`: beneath there is something newer."""
+    rows = {"a": 1}
+    options = {"load": rows.get, "save": rows.__setitem__, "write": write, "keep": "1m"}
+    if write == "behind":
+        options["behind"] = WriteBehind(durable=False)
+    near, far = host("near", server.url, **options), host("far", server.url, load=rows.get)
+    for cache in (near, far):
+        eventually(lambda cache=cache: settled(cache))
+        eventually(lambda cache=cache: cache.get("a") == 1 and reads_from(cache, "disk", "a"))
+    near.set("a", 2)
+    assert {view.level: view.state for view in near.explain("a").levels}["disk"] == left
+    assert near.get("a") == 2
+    if write != "behind":
+        eventually(lambda: far.get("a") == 2, patience=MAX_STALENESS + SLACK)
+    eventually(lambda: near.get("a") == 2 and reads_from(near, "disk", "a"))
 
 
 @pytest.mark.parametrize("change", [lambda cache: cache.invalidate(tags=["t"]), lambda cache: cache.clear()])

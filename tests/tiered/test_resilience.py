@@ -463,7 +463,7 @@ class TestRecovered:
         other = cache_on(own_server.url, memory=False, name=one.name)
         lost = []
         for count in range(50, 80, 2):
-            one.get("warm")  # on the connection that the write will have
+            one.set("warm", 1)  # scripts are known then, and the connection is the one that the write will have
             own_proxy.cut_after(count)
             before = one.stats().levels[0].errors
             one.set(count, "new")

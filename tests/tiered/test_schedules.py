@@ -215,7 +215,7 @@ def memory_without_epochs(monkeypatch):
 
 
 def level_without_fences(monkeypatch):
-    monkeypatch.setattr(SharedTier, "holds", lambda self, name, fence: fence is not None)
+    monkeypatch.setattr(SharedTier, "fence_holds", lambda self, name, fence: fence is not None)
 
 
 def loads_are_not_detached(monkeypatch):

@@ -50,14 +50,14 @@ def broken(*found_by):
     ORDERS,
 )
 class IgnoresFences(DictTier):
-    def holds(self, name, fence):
+    def fence_holds(self, name, fence):
         return fence is not None
 
 
 @broken("test_no_fence_no_fill")
 class FillsWithoutFence(DictTier):
-    def holds(self, name, fence):
-        return fence is None or super().holds(name, fence)
+    def fence_holds(self, name, fence):
+        return fence is None or super().fence_holds(name, fence)
 
 
 @broken("test_of_two_leases_one_fills", "test_of_two_fills_in_one_call_one_is_stored", "test_several_threads_at_once")
@@ -94,6 +94,72 @@ class ExpireKeepsFences(DictTier):
                 self.storage.states[self.place(name)] = state
 
 
+# Holds
+
+
+@broken("test_a_held_name_is_filled_by_nobody")
+class FillsWhatIsHeld(DictTier):
+    def fence_holds(self, name, fence):
+        return fence is not None and fence == self.storage.states[self.place(name)]
+
+
+@broken("test_a_missing_name_that_is_held_is_leased_to_nobody")
+class LeasesWhatIsHeld(DictTier):
+    def leased(self, name, refused):
+        found = super().leased(name, refused)
+        return Found(None, self.storage.states[self.place(name)]) if found.fence is None else found
+
+
+@broken("test_a_held_name_is_removed")
+class HoldsWithoutRemoving(DictTier):
+    def hold(self, names, *, expire=False):
+        with self.storage.lock:
+            before = {name: self.storage.kept.get(self.place(name)) for name in names}
+            token = super().hold(names, expire=expire)
+            self.storage.kept.update({self.place(name): kept for name, kept in before.items() if kept})
+        return token
+
+
+@broken("test_of_two_that_hold_a_name_none_stores")
+class TheLastHolderStores(DictTier):
+    def keep_held(self, name, count, alone):
+        super().keep_held(name, count, self.latest if count else None)
+
+    def hold(self, names, *, expire=False):
+        self.latest = self.storage.latest = object()
+        super().hold(names, expire=expire)
+        return self.latest
+
+    def settle(self, items, hold, *, expire=False):
+        self.latest = self.storage.latest
+        return super().settle(items, hold, expire=expire)
+
+
+@broken("test_nobody_else_ends_a_hold")
+class HoldsOnlyWhatIsMissing(DictTier):
+    def fence_holds(self, name, fence):
+        return fence == self.storage.states[self.place(name)] and (
+            self.present(name) is not None or not self.is_held(name)
+        )
+
+
+@broken("test_nobody_else_ends_a_hold")
+class RemoveEndsHolds(DictTier):
+    def remove(self, names, *, expire=False):
+        super().remove(names, expire=expire)
+        for name in names:
+            self.storage.held.pop(self.place(name), None)
+
+
+@broken("test_what_is_settled_is_stored", "test_what_is_settled_without_an_entry_can_be_loaded")
+class SettleKeepsHolding(DictTier):
+    def settle(self, items, hold, *, expire=False):
+        held = dict(self.storage.held)
+        settled = super().settle(items, hold, expire=expire)
+        self.storage.held.update(held)
+        return settled
+
+
 @broken(ORDERS)
 class RemoveOfMissingNamesDoesNothing(DictTier):
     """The commonest fault: whoever loads a name that is not there is not told that it was deleted at the origin."""
@@ -114,7 +180,7 @@ class FenceIsWhetherItIsThere(DictTier):
         found = self.found(name, refused)
         return Found(None, b"") if found.entry is None else found
 
-    def holds(self, name, fence):
+    def fence_holds(self, name, fence):
         entry = self.present(name)
         return fence == (b"" if entry is None or self.is_dead(entry) else entry.version)
 
@@ -145,7 +211,7 @@ class ReadLeases(DictTier):
 
 @broken("test_any_schedule", "test_a_leased_name_can_be_filled_once")
 class RefusesAllFills(DictTier):
-    def holds(self, name, fence):
+    def fence_holds(self, name, fence):
         return False
 
 

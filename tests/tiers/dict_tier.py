@@ -13,6 +13,8 @@ from collections import defaultdict
 from hotset.errors import TierError
 from hotset.tiers.contract import CLEAR, Found, Reading
 
+HOLD = 30.0  # seconds after which a hold has run out
+
 
 class Storage:
     """What a server would hold; one lock for all."""
@@ -21,6 +23,8 @@ class Storage:
         self.lock = threading.RLock()
         self.kept = {}  # place -> (entry, when it was stored)
         self.states = defaultdict(int)  # place -> changes so far
+        self.held = {}  # place -> (how many hold it, who alone or None, until when)
+        self.holds = 0  # so far
         self.leases = {}  # place -> its state when it was leased last
         self.epochs = defaultdict(int)  # namespace -> epoch
         self.ended = {}  # (namespace, tag) -> epoch of its last invalidation
@@ -32,6 +36,7 @@ class DictTier:
 
     name = "dict"
     shared = True
+    holds = True
 
     def __init__(self, storage):
         self.storage = storage
@@ -114,6 +119,8 @@ class DictTier:
         found = self.found(name, refused)
         if found.entry is not None:
             return found
+        if self.is_held(name):
+            return Found(None)
         taken = self.is_leased(name)
         state = self.storage.leases[self.place(name)] = self.storage.states[self.place(name)]
         return Found(None, state, taken)
@@ -122,11 +129,19 @@ class DictTier:
         place = self.place(name)
         return self.storage.leases.get(place) == self.storage.states[place]
 
+    def is_held(self, name):
+        return self.held_by(name)[0] > 0
+
+    def held_by(self, name):
+        """Return how many hold a name, and who alone."""
+        count, alone, until = self.storage.held.get(self.place(name), (0, None, 0.0))
+        return (count, alone) if until > time.monotonic() else (0, None)
+
     def put(self, name, entry):
         self.storage.kept[self.place(name)] = dataclasses.replace(entry), time.monotonic()
 
-    def holds(self, name, fence):
-        return fence is not None and fence == self.storage.states[self.place(name)]
+    def fence_holds(self, name, fence):
+        return fence is not None and fence == self.storage.states[self.place(name)] and not self.is_held(name)
 
     # Many names
 
@@ -145,7 +160,7 @@ class DictTier:
         stored = []
         with self.storage.lock:
             for name, entry, fence in items:
-                stored.append(self.holds(name, fence))
+                stored.append(self.fence_holds(name, fence))
                 if stored[-1]:
                     self.put(name, entry)
                     self.filled(name)
@@ -169,6 +184,36 @@ class DictTier:
                 elif not expire:
                     self.storage.kept.pop(self.place(name), None)
                 self.changed(name)
+
+    def hold(self, names, *, expire=False):
+        with self.storage.lock:
+            token = self.storage.holds = self.storage.holds + 1
+            self.remove(names, expire=expire)
+            for name in names:
+                count, _ = self.held_by(name)
+                self.keep_held(name, count + 1, None if count else token)
+        return token
+
+    def keep_held(self, name, count, alone):
+        self.storage.held[self.place(name)] = count, alone, time.monotonic() + HOLD
+
+    def settle(self, items, hold, *, expire=False):
+        settled = []
+        with self.storage.lock:
+            for name, entry in items:
+                count, alone = self.held_by(name)
+                mine = alone == hold
+                # Of several, or of another one whose change this one's overlaps, nobody is the last.
+                self.keep_held(name, count - (alone is None or mine), None)
+                settled.append(mine)
+                self.settle_one(name, entry if mine else None, expire=expire and mine)
+        return settled
+
+    def settle_one(self, name, entry, *, expire):
+        if entry is not None:
+            self.write([(name, entry)])
+        else:
+            self.remove([name], expire=expire)
 
     def touch(self, name, life, keep):
         with self.storage.lock:
@@ -207,6 +252,12 @@ class DictTier:
     async def aremove(self, names, *, expire=False):
         self.remove(names, expire=expire)
 
+    async def ahold(self, names, *, expire=False):
+        return self.hold(names, expire=expire)
+
+    async def asettle(self, items, hold, *, expire=False):
+        return self.settle(items, hold, expire=expire)
+
     async def atouch(self, name, life, keep):
         return self.touch(name, life, keep)
 
@@ -218,6 +269,7 @@ class LocalTier(DictTier):
     """The same as a tier of one process: all names have a fence, and fills do not break it."""
 
     shared = False
+    holds = False
 
     def found(self, name, refused):
         return Found(super().found(name, refused).entry, self.storage.states[self.place(name)])

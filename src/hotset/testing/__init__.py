@@ -19,4 +19,6 @@ __all__: list[str] = []
 if "pytest" in sys.modules:
     import pytest
 
-    pytest.register_assert_rewrite("hotset.testing.tier_contract", "hotset.testing.schedule")
+    pytest.register_assert_rewrite(
+        "hotset.testing.tier_contract", "hotset.testing.hold_contract", "hotset.testing.schedule"
+    )

@@ -137,6 +137,14 @@ class Driver:
         """See Tier."""
         self._do("remove", names, expire=expire)
 
+    def hold(self, names: Sequence[str], *, expire: bool = False) -> Any:
+        """See HoldingTier."""
+        return self._do("hold", names, expire=expire)
+
+    def settle(self, items: Sequence[tuple[str, Entry | None]], hold: Any, *, expire: bool = False) -> list[bool]:
+        """See HoldingTier."""
+        return self._do("settle", items, hold, expire=expire)  # type: ignore[no-any-return]
+
     def touch(self, name: str, life: float, keep: float) -> bool:
         """See Tier."""
         return self._do("touch", name, life, keep)  # type: ignore[no-any-return]

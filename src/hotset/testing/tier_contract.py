@@ -12,7 +12,7 @@
 Each test runs twice, by the plain methods and by those for asyncio. It gets a new tier, opened under a namespace of its
 own, so a storage that is not empty does no harm. The promises are those of `hotset.tiers.contract`; a tier of this
 process alone (`shared` is False) is held to fewer of them: its fences need not tell two fills apart, and may break
-without need.
+without need. Of the promises of `HoldingTier` there are tests in `hold_contract`, for a tier whose `holds` is true.
 
 Lives in the tests are tens of milliseconds of real time, and what must happen is waited for up to `patience` seconds,
 so a slow machine makes the tests slow and not wrong.
@@ -38,6 +38,7 @@ import pytest
 
 from hotset.errors import TierError
 from hotset.testing.driver import LONG, NAMES, Driver, RecordingListener, opened, run_threads, same_face
+from hotset.testing.hold_contract import HoldContract
 from hotset.testing.schedule import Schedule
 from hotset.tiers.contract import CLEAR, Tier
 
@@ -52,7 +53,7 @@ SHORT: Final = 0.05  # seconds; what is waited out
 SLACK: Final = 0.05  # seconds by which a tier's clock may be coarse
 
 
-class TierContract:
+class TierContract(HoldContract):
     """The contract suite. A subclass makes the tier; hooks say what is particular about it."""
 
     # Seconds until the suite gives up waiting for what must happen.

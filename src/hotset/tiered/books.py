@@ -25,9 +25,11 @@ from hotset.versions import new_version
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from hotset.tiered.behind import WriteBehind
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
     from hotset.tiered.pending import Doubts, Pending
+    from hotset.tiered.unsaved import Unsaved
     from hotset.tiers.contract import Fence, Found
     from hotset.tiers.memory import MemoryTier, Record
 
@@ -84,6 +86,7 @@ class Books:
         self.memory_level = memory
         self.memory: MemoryTier | None = cast("MemoryTier", memory.tier) if memory is not None else None
         self.below = below
+        self.behind: WriteBehind | None = None  # what writes behind, if anything does
         self.pending = pending
         self.options = options
         self.guard = guard
@@ -216,6 +219,16 @@ class Books:
         life = ttl * (1.0 - options.jitter * random.random())  # noqa: S311 - spreads expiry, guards nothing
         keep = life if absent else life + options.kept
         return Entry(value, new_version(), life, keep, 0.0, cost, absent, tags, epoch, self.writer)
+
+    def _unsaved(self, key: Any, name: str, item: Unsaved, fence: Fence, options: Options, loader: Any) -> Any:
+        """Serve a write that the origin does not have yet, whatever the levels say, and have memory keep it."""
+        entry = item.entry
+        if entry is None or entry.absent:
+            return self._served(None, absent=True)
+        now = time.monotonic()
+        kept = replace(self.entry_of(entry.value, options, tags=entry.tags), version=entry.version)
+        self._remember(key, name, kept, now, fence, options, loader, told=False, own=True)
+        return self._served(entry.value, absent=False)
 
     def _detach(self, names: Iterable[str], why: str = "") -> None:
         """Nobody may wait any more for a load that began before; and memory must not take what it brings."""

@@ -84,6 +84,15 @@ class Bulk(Loads):
                 self.not_fresh += 1
                 if record.deadline <= now < record.gone:
                     stale[name] = record.entry(now)
+        if self.behind is not None and self.behind.depth:
+            for name, key in list(left.items()):
+                unsaved = self.behind.find(name)
+                if unsaved is not None:
+                    fence = fences[name] if fences is not None else None
+                    value = self._unsaved(key, name, unsaved, fence, options, loader_of(key))
+                    if value is not ABSENT:
+                        values[key] = value
+                    del left[name]
         asked = time.monotonic()
         missed: list[tuple[Level, dict[str, Fence], int]] = []
         for number, level in enumerate(self.below):
@@ -198,6 +207,9 @@ class Bulk(Loads):
                     yield from loading
             except Exception as error:  # noqa: BLE001 - each key is looked at below
                 failure = error
+            except BaseException:
+                scopes.give_up()  # an interrupt may have come just where they end
+                raise
         for name, flight in (led | awaited).items():
             limit = patience[name]
             timeout = None if limit is None else max(0.0, begun + limit - time.monotonic())

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import math
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from hotset._engine import Fresh, Memo
 from hotset.durations import seconds
 from hotset.forks import tell_child
+from hotset.tiered.behind import Owner, WriteBehind
 from hotset.tiered.breaker import Breaker
 from hotset.tiered.budget import Budget
 from hotset.tiered.flow import Logic
+from hotset.tiered.held import Invalidations, collecting
 from hotset.tiered.latency import Latency
 from hotset.tiered.level import Level
 from hotset.tiered.options import Options
+from hotset.tiered.origin import Origin
 from hotset.tiered.pending import Pending
 from hotset.tiered.shell import Shell
 from hotset.tiered.stats import LevelStats, TieredStats
 from hotset.tiered.values import ABSENT, MISSING, Loaded, checked_tags, one_by
+from hotset.tiered.write_policy import WritePolicies, WritePolicy, policy_of
 from hotset.tiers.contract import CLEAR, Tier
 from hotset.tiers.memory import MemoryTier
 
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
     from hotset.tiered.effects import Flow
     from hotset.tiered.options import Duration
     from hotset.tiered.stats import Explanation
+    from hotset.tiered.unsaved import Unsaved
+    from hotset.tiered.write_policy import WritePolicyChoice
 
 __all__ = ["TieredCache"]
 
@@ -50,8 +58,13 @@ class TieredCache(Generic[K, V]):
 
     `name` is its namespace in shared levels. `tiers` are objects of the `Tier` protocol; a `MemoryTier` may only be
     the first. `load(key)` gets a value from the origin, `load_many(keys)` several as a dict; both may be coroutine
-    functions. Without them the cache is used aside: `get`, then `set`. `save(key, value)` and `delete(key)` are called
-    by `set` and `delete` before the levels change.
+    functions. Without them the cache is used aside: `get`, then `set`. `save(key, value)`, or `save_many(items)` with a
+    dict, and `delete(key)`, or `delete_many(keys)`, write to the origin; one that has a parameter `seq` is told numbers
+    by which to tell a repeated write (see `hotset.tiered.origin`).
+
+    `write` says when they are called by `set` and `delete`: "through", "behind" (with `behind`, a WriteBehind),
+    "around" or "invalidate"; or a mapping of key patterns to these, of which the first that fits counts; or a callable
+    that returns one for a key (see `hotset.tiered.write_policy`).
 
     Keys are str, int, bytes or tuples of these. A cached None is a value; a loader says by returning ABSENT that there
     is nothing. All operations may be called from any thread; the same with an `a` before the name are for asyncio, on
@@ -59,8 +72,9 @@ class TieredCache(Generic[K, V]):
 
     Options (see `Options`) are given here for the cache and to most methods for one call.
 
-    Raises TypeError and ValueError for arguments that cannot be used. A level that fails raises nothing here: it is
-    counted, and left out as long as its breaker says so.
+    Raises TypeError and ValueError for arguments that cannot be used, and warns (RuntimeWarning) of shared levels that
+    do not keep through a crash what is written through them. A level that fails raises nothing here: it is counted, and
+    left out as long as its breaker says so.
     """
 
     def __init__(
@@ -71,7 +85,11 @@ class TieredCache(Generic[K, V]):
         *,
         load_many: Callable[[Sequence[K]], Any] | None = None,
         save: Callable[[K, V], Any] | None = None,
+        save_many: Callable[[dict[K, V]], Any] | None = None,
         delete: Callable[[K], Any] | None = None,
+        delete_many: Callable[[list[K]], Any] | None = None,
+        write: WritePolicyChoice = "through",
+        behind: WriteBehind | None = None,
         breaker: Callable[[], Breaker] = Breaker,
         writer: str = "",
         recovery_items: int = 10_000,
@@ -80,9 +98,14 @@ class TieredCache(Generic[K, V]):
     ) -> None:
         if type(name) is not str or not name or any(c.isspace() or c in "{}*" for c in name):
             raise ValueError(f"name must be a str without spaces, braces and asterisks, got {name!r}")
-        for what, function in (("load", load), ("load_many", load_many), ("save", save), ("delete", delete)):
+        for what, function in (("load", load), ("load_many", load_many)):
             if function is not None and not callable(function):
                 raise TypeError(f"{what} must be callable or None, got {function!r}")
+        if behind is not None and not isinstance(behind, WriteBehind):
+            raise TypeError(f"behind must be a WriteBehind or None, got {behind!r}")
+        self._origin = Origin(save, save_many, delete, delete_many)
+        self.behind = behind
+        self._policies = WritePolicies(write, self._lacking)
         tiers = list(tiers)
         if not tiers:
             raise ValueError("tiers must not be empty: give a MemoryTier at least")
@@ -94,10 +117,18 @@ class TieredCache(Generic[K, V]):
         names = [tier.name for tier in tiers]
         if len(set(names)) < len(names):
             raise ValueError(f"tiers must have different names, got {', '.join(names)}")
+        unheld = [tier.name for tier in tiers if tier.shared and not getattr(tier, "holds", False)]
+        if unheld and (self._origin.saves or self._origin.deletes) and self._policies.only is not WritePolicy.BEHIND:
+            warnings.warn(
+                f"{', '.join(unheld)} cannot hold keys while the origin is written: a process that is killed in "
+                "between leaves an older value there until its life ends",
+                RuntimeWarning,
+                2,
+            )
         self.name = name
         self.options = Options.of(options)
         self._load = one_by(load_many) if load is None and load_many is not None else load
-        self._load_many, self._save, self._delete = load_many, save, delete
+        self._load_many = load_many
         self._loaders: list[tuple[str, Callable[[Any], Any]]] = []
         self._levels = [Level(tier, breaker()) for tier in tiers]
         memory = self._levels[0] if isinstance(tiers[0], MemoryTier) else None
@@ -118,8 +149,20 @@ class TieredCache(Generic[K, V]):
             self._guard.until = -math.inf
             for ear in streaming:
                 ear.others = streaming
-        for level, ear in zip(self._levels, self._ears, strict=True):
-            level.tier.open(name, ear)
+        if behind is not None:
+            # Before the tiers: it may be refused.
+            self._logic.behind = behind
+            owner = Owner(name, self._origin, self._shell.call, self._carried, self._dropped)
+            behind.open(owner)
+        try:
+            for level, ear in zip(self._levels, self._ears, strict=True):
+                level.tier.open(name, ear)
+        except BaseException:
+            if behind is not None:
+                behind.close()
+            raise
+        if behind is not None:
+            behind.start(owner)
         if memory is not None and type(self).get is TieredCache.get:
             # A hit in memory is the engine's alone; it calls _unserved for everything else.
             store = cast("MemoryTier", memory.tier).store
@@ -212,38 +255,141 @@ class TieredCache(Generic[K, V]):
 
     # Writing
 
-    def set(self, key: K, value: V, *, tags: Sequence[str] = (), **options: Any) -> None:
-        """Store a value in all levels, after `save` has stored it at the origin if there is one."""
-        self._shell.drive(self._logic.write({key: value}, self._options(options), checked_tags(tags), self._save))
+    def set(
+        self,
+        key: K,
+        value: V,
+        *,
+        tags: Sequence[str] = (),
+        write: WritePolicy | str | None = None,
+        write_through: bool = False,
+        **options: Any,
+    ) -> None:
+        """Store a value at the origin, if there is a `save`, and in all levels, as the policy of the key says.
 
-    async def aset(self, key: K, value: V, *, tags: Sequence[str] = (), **options: Any) -> None:
+        `write` is another policy for this call; `write_through` stands for "through". Raises what `save` raises, and
+        then no level has the older value any more, because nobody knows whether the origin has it; WriteRefused,
+        JournalError for a write behind that was not acknowledged, and nothing has changed then.
+        """
+        for flow in self._writes({key: value}, tags, write, options, through=write_through):
+            self._shell.drive(flow)
+
+    async def aset(
+        self,
+        key: K,
+        value: V,
+        *,
+        tags: Sequence[str] = (),
+        write: WritePolicy | str | None = None,
+        write_through: bool = False,
+        **options: Any,
+    ) -> None:
         """See set."""
-        flow = self._logic.write({key: value}, self._options(options), checked_tags(tags), self._save)
-        await self._shell.adrive(flow)
+        for flow in self._writes({key: value}, tags, write, options, through=write_through):
+            await self._shell.adrive(flow)
 
-    def set_many(self, values: Mapping[K, V], *, tags: Sequence[str] = (), **options: Any) -> None:
-        """Store several values, in one round trip a level."""
-        self._shell.drive(self._logic.write(dict(values), self._options(options), checked_tags(tags), self._save))
+    def set_many(
+        self,
+        values: Mapping[K, V],
+        *,
+        tags: Sequence[str] = (),
+        write: WritePolicy | str | None = None,
+        write_through: bool = False,
+        **options: Any,
+    ) -> None:
+        """Store several values, in one round trip a level, and one call of `save_many`; keys of each policy in turn."""
+        for flow in self._writes(dict(values), tags, write, options, through=write_through):
+            self._shell.drive(flow)
 
-    async def aset_many(self, values: Mapping[K, V], *, tags: Sequence[str] = (), **options: Any) -> None:
+    async def aset_many(
+        self,
+        values: Mapping[K, V],
+        *,
+        tags: Sequence[str] = (),
+        write: WritePolicy | str | None = None,
+        write_through: bool = False,
+        **options: Any,
+    ) -> None:
         """See set_many."""
-        flow = self._logic.write(dict(values), self._options(options), checked_tags(tags), self._save)
-        await self._shell.adrive(flow)
+        for flow in self._writes(dict(values), tags, write, options, through=write_through):
+            await self._shell.adrive(flow)
 
-    def delete(self, key: K) -> None:
-        """Remove a key from all levels, after `delete` has removed it from the origin if there is one."""
-        self._shell.drive(self._logic.remove([key], delete=self._delete))
+    def _writes(
+        self,
+        values: dict[K, V],
+        tags: Sequence[str],
+        write: WritePolicy | str | None,
+        options: dict[str, Any],
+        *,
+        through: bool,
+    ) -> list[Flow]:
+        if through and write is not None:
+            raise TypeError(f"give write_through or write, not both, got write={write!r}")
+        given = WritePolicy.THROUGH if through else None if write is None else self._policies.checked(write)
+        chosen, tagged = self._options(options), checked_tags(tags)
+        save = self._origin.calls_to_save if self._origin.saves else None
+        flows = []
+        for policy, keys in self._policies.split(list(values), given).items():
+            some = values if len(keys) == len(values) else {key: values[key] for key in keys}
+            if policy is WritePolicy.BEHIND:
+                flows.append(self._logic.write_behind(some, chosen, tagged))
+            else:
+                flows.append(self._logic.write(some, chosen, tagged, save, policy))
+        return flows
 
-    async def adelete(self, key: K) -> None:
+    def _lacking(self, policy: WritePolicy) -> str | None:
+        """Return what this cache has not that a policy needs."""
+        if policy is not WritePolicy.THROUGH and not self._origin.saves:
+            return "a save or a save_many"
+        if policy is WritePolicy.BEHIND and self.behind is None:
+            return "behind=WriteBehind(...)"
+        return None
+
+    def delete(self, key: K, *, write: WritePolicy | str | None = None) -> None:
+        """Remove a key from the origin, if there is a `delete`, and from all levels; see set."""
+        self.delete_many((key,), write=write)
+
+    async def adelete(self, key: K, *, write: WritePolicy | str | None = None) -> None:
         """See delete."""
-        await self._shell.adrive(self._logic.remove([key], delete=self._delete))
+        await self.adelete_many((key,), write=write)
+
+    def delete_many(self, keys: Iterable[K], *, write: WritePolicy | str | None = None) -> None:
+        """Remove several keys, in one round trip a level, and one call of `delete_many`."""
+        for flow in self._deletes(list(keys), write):
+            self._shell.drive(flow)
+
+    async def adelete_many(self, keys: Iterable[K], *, write: WritePolicy | str | None = None) -> None:
+        """See delete_many."""
+        for flow in self._deletes(list(keys), write):
+            await self._shell.adrive(flow)
+
+    def _deletes(self, keys: list[K], write: WritePolicy | str | None) -> list[Flow]:
+        given = None if write is None else policy_of(write)
+        if given is WritePolicy.BEHIND and self.behind is None:
+            raise ValueError("write='behind' needs behind=WriteBehind(...)")
+        delete = self._origin.calls_to_delete if self._origin.deletes else None
+        flows = []
+        for policy, some in self._policies.split(keys, given).items():
+            if policy is WritePolicy.BEHIND and delete is not None:
+                flows.append(self._logic.remove_behind(some, self.options))
+            else:
+                flows.append(self._logic.remove(some, delete=delete))
+        return flows
+
+    def _carried(self, items: list[Unsaved]) -> None:
+        """Tell the levels that the origin has writes behind."""
+        self._shell.drive(self._logic.carried(items))
+
+    def _dropped(self, keys: list[Any]) -> None:
+        """Tell the levels that the origin will not have them."""
+        self._shell.drive(self._logic.remove(keys))
 
     def invalidate(self, *keys: K, tags: Sequence[str] = (), expire: bool = False) -> None:
         """Make all levels forget keys, and all entries with one of these tags.
 
         When it has returned, no read that begins later in this process returns an older value; other processes follow
         at shared levels at once and in their memories within `max_staleness`. O(1) a key or tag. With `expire` the
-        values are kept for fail-safe.
+        values are kept for fail-safe. Inside of `invalidations()` all of this is done when that ends.
         """
         for flow in self._invalidations(keys, checked_tags(tags), expire=expire):
             self._shell.drive(flow)
@@ -255,11 +401,23 @@ class TieredCache(Generic[K, V]):
 
     def _invalidations(self, keys: Sequence[K], tags: tuple[str, ...], *, expire: bool) -> list[Flow]:
         flows: list[Flow] = []
+        held = collecting(self._logic)
+        if held is not None:
+            return held.collected(keys, tags, expire=expire)
         if keys:
             flows.append(self._logic.remove(keys, expire=expire))
         if tags:
             flows.append(self._logic.invalidate(tags))
         return flows
+
+    def invalidations(self, *, hold: bool = False) -> Invalidations:
+        """Return a context manager that holds invalidations until it ends, and drops them if an exception ends it.
+
+        For a transaction of a database: what is invalidated inside, by this thread or task, is done after the commit.
+        With `hold` keys are removed at once, and shared levels take nothing of them until the end (see
+        `hotset.tiered.held`).
+        """
+        return Invalidations(self._logic, self._shell, hold=hold)
 
     def remove(self, *keys: K) -> None:
         """Make all levels forget keys."""
@@ -383,6 +541,7 @@ class TieredCache(Generic[K, V]):
             logic.negative_served,
             logic.refreshes,
             self._pending.stats(),
+            None if self.behind is None else self.behind.stats(),
         )
 
     def _memory_stats(self, level: Level) -> LevelStats:
@@ -441,8 +600,13 @@ class TieredCache(Generic[K, V]):
     # The end
 
     def close(self) -> None:
-        """Close the tiers and end all threads. What is stored at shared levels stays. May be called twice."""
+        """Close the tiers and end all threads. What is stored at shared levels stays. May be called twice.
+
+        Writes behind are given to the origin first, for `close_timeout` at most.
+        """
         if self._begin_close():
+            if self.behind is not None:
+                self.behind.close()
             for level in self._levels:
                 level.tier.close()
             self._shell.close()
@@ -450,6 +614,8 @@ class TieredCache(Generic[K, V]):
     async def aclose(self) -> None:
         """See close; ends this loop's tasks, too."""
         if self._begin_close():
+            if self.behind is not None:
+                await asyncio.to_thread(self.behind.close)
             for level in self._levels:
                 await level.tier.aclose()
             await self._shell.aclose()

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from hotset.errors import LoadError
 
 if TYPE_CHECKING:
+    from hotset.tiered.behind import WriteBehind
     from hotset.tiered.flights import Flight
     from hotset.tiered.level import Level
     from hotset.tiered.shell import Shell
+    from hotset.tiered.unsaved import Unsaved
 
-__all__ = ["Ask", "Effect", "Flow", "Load", "LoadEach", "Run", "Sleep", "Spawn", "Wait"]
+__all__ = ["Acknowledge", "Ask", "Carried", "Effect", "Flow", "Load", "LoadEach", "Run", "Sleep", "Spawn", "Wait"]
 
 
 # Operations on a list, of which several make one.
@@ -91,6 +93,42 @@ class Load:
                 raise LoadError(f"{self.function!r} has raised CancelledError, but was not cancelled") from error
 
 
+class Acknowledge:
+    """Have writes behind acknowledged. Raises WriteError."""
+
+    __slots__ = ("behind", "items")
+
+    def __init__(self, behind: WriteBehind, items: list[Unsaved]) -> None:
+        self.behind = behind
+        self.items = items
+
+    def block(self, _shell: Shell) -> None:
+        """See Effect."""
+        self.behind.submit(self.items)
+
+    async def wait(self, _shell: Shell) -> None:
+        """See Effect."""
+        await self.behind.asubmit(self.items)
+
+
+class Carried:
+    """Wait until the origin has the writes behind of some keys; whether it has in time."""
+
+    __slots__ = ("behind", "keys")
+
+    def __init__(self, behind: WriteBehind, keys: Sequence[Any]) -> None:
+        self.behind = behind
+        self.keys = keys
+
+    def block(self, _shell: Shell) -> bool:
+        """See Effect."""
+        return self.behind.flush(self.behind.wait, keys=self.keys)
+
+    async def wait(self, _shell: Shell) -> bool:
+        """See Effect."""
+        return await self.behind.aflush(self.behind.wait, keys=self.keys)
+
+
 class LoadEach:
     """Call a loader for each of several keys, side by side on a loop; the results, or the errors, in their order."""
 
@@ -135,7 +173,11 @@ class Run:
         scope = self.flight.scope(apart=self.timeout is not None)
         flow = self.flow(scope=scope)
         if self.timeout is None:
-            return shell.drive(flow)
+            try:
+                return shell.drive(flow)
+            except BaseException:
+                scope.give_up()  # an interrupt may have come just where it ends
+                raise
         shell.spawn(flow, scope.give_up)
         return self.flight.wait(self.timeout)
 

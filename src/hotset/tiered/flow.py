@@ -5,6 +5,7 @@ The order of steps is what keeps the levels coherent:
 - A read takes the fence of its name in memory before it asks the levels below, and a lease where a shared level has
   nothing before it asks further down. What it finds is stored, from the bottom up, only where the fence holds, and no
   further up than the first level that refuses.
+- A change of the origin has the shared levels hold its names before (see writes).
 - A write or removal first detaches the load that is under way and breaks the fences in memory, then changes the levels
   from the bottom up, then breaks the fences in memory again: a reader that came in between had read a level that was
   not changed yet.
@@ -53,6 +54,13 @@ class Logic(Bulk, Writes):
             else:
                 why = "" if self._trusted(record, now) else "not confirmed lately: a read asks the next level"
                 views.append(self._view(level, record.entry(now), why))
+        unsaved = None if self.behind is None else self.behind.find(name)
+        if unsaved is not None and unsaved.entry is not None:
+            age = now - unsaved.made
+            state = "absent" if unsaved.entry.absent else "fresh"
+            version, by = unsaved.entry.version.hex(), unsaved.entry.writer
+            why = "written behind: the origin does not have it yet"
+            views.append(LevelView("behind", state, why, age, None, None, version, by, unsaved.entry.tags))
         for level in self.below:
             doubts = self.pending.doubts(level, (name,))
             try:

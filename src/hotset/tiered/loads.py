@@ -63,6 +63,8 @@ class Loads(Books):
                         yield from self._refresh(key, name, record, options, loader)
                         self.stale_served += 1
                         return self._served(record.value, record.absent)
+        if self.behind is not None and (unsaved := self.behind.find(name)) is not None:
+            return self._unsaved(key, name, unsaved, fence, options, loader)
         if loader is not None and stale is None and not options.keep and self._unlikely():
             return (yield from self._loaded(key, name, options, loader, None, first=True))
         asked = time.monotonic()
@@ -267,8 +269,9 @@ class Loads(Books):
         """Ask the origin, and store what it says in the levels that have lent fences, and in memory."""
         started = time.monotonic()
         self.loads += 1
+        unsaved = None if self.behind is None else self.behind.find(name)
         try:
-            value = yield Load(loader, key)
+            value = (yield Load(loader, key)) if unsaved is None else unsaved.loaded()
         except BaseException:
             self.load_failures += 1
             raise

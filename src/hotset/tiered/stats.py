@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hotset.tiered.latency import Latency
 
-__all__ = ["Explanation", "LevelStats", "LevelView", "TieredStats"]
+__all__ = ["BehindStats", "Explanation", "LevelStats", "LevelView", "TieredStats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,22 @@ class LevelStats:
 
 
 @dataclass(frozen=True, slots=True)
+class BehindStats:
+    """The writes behind of a cache since it was made."""
+
+    depth: int  # keys of which the origin does not have the latest write, dead letters apart
+    lag: float  # seconds since the oldest of these was made
+    dead: int  # dead letters
+    acknowledged: int
+    coalesced: int  # writes that a later one of the same key has replaced before the origin had them
+    saved: int  # writes that the origin has taken
+    batches: int  # calls in which it did
+    failures: int  # calls that failed
+    given_up: int  # writes that became dead letters
+    commits: int  # of the journal, for all that was acknowledged
+
+
+@dataclass(frozen=True, slots=True)
 class TieredStats:
     """A whole cache since it was made."""
 
@@ -48,6 +64,7 @@ class TieredStats:
     negative_served: int
     refreshes: int  # loads in the background
     recovery: dict[str, int] = field(default_factory=dict)
+    behind: BehindStats | None = None  # None: nothing is written behind
 
     @property
     def response_time(self) -> float:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from hotset.tiers.contract import Entry, Fence, Listener
     from hotset.tiers.keys import Keys
     from hotset.tiers.nodes import Address
-    from hotset.tiers.redis import Operation
+    from hotset.tiers.redis import Hold, Operation
     from hotset.tiers.scripts import State
     from hotset.tiers.stream import StreamMode
     from hotset.wire import Wire
@@ -281,6 +281,20 @@ class ClusterTier(RedisTier):
     def _remove(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[None]:  # noqa: FBT001
         self._done.add(names)
         yield from super()._remove(keys, names, expire)
+
+    def _hold(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[Hold]:  # noqa: FBT001
+        self._done.add(names)
+        return (yield from super()._hold(keys, names, expire))
+
+    def _settle(
+        self,
+        keys: Keys,
+        items: Sequence[tuple[str, Entry | None]],
+        hold: Hold,
+        expire: bool,  # noqa: FBT001
+    ) -> Operation[list[bool]]:
+        self._done.add(name for name, _ in items)
+        return (yield from super()._settle(keys, items, hold, expire))
 
 
 def _all(replies: list[Any]) -> list[Any]:

@@ -9,6 +9,21 @@ that the name was in; a fill is accepted only if the name is in that state still
 Whatever changes a name (write, remove, or another fill) breaks the fences handed out before. A reading of a name that
 is not there has no fence (None): ``lease`` gives one. A process-local tier (``shared`` is False) may do with less.
 
+A shared tier may *hold* names (`HoldingTier`) while the origin is changed: a writer that dies between its change of the
+origin and that of the tier then leaves nothing there that is older. ``hold`` removes names, as ``remove`` does, and
+from then on, until their holder has settled or a time has run out that the tier sets:
+
+- no fill of theirs is accepted, by whatever fence, be it that of an entry that somebody has written meanwhile;
+- ``lease`` says of one that is not there that there is no fence, and that nobody has it;
+- all the rest (read, write, remove, invalidate, forget) does what it does else, and the hold stays. Only ``touch`` may
+  refuse.
+
+Several may hold a name at once. Nobody knows whose change of the origin is the last then, so none of them stores: each
+``settle`` removes the name and says so, and the last one ends the hold, whose time begins anew with each who joins.
+A hold that has run out is settled in the same way, and leaves alone, but contested, what others hold by then. An entry
+is stored as of the epoch at its hold: an invalidation since then ends its life. After an error names may be held until
+the time has run out.
+
 An *epoch* is a number that a shared tier counts up with every invalidation by tag. An entry carries the epoch as of
 before its load began; it is dead if one of its tags, or CLEAR, was invalidated in a later epoch. That makes the
 invalidation of a tag, or of everything, O(1).
@@ -31,7 +46,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_chec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["CLEAR", "NOTHING_FOUND", "Entry", "Fence", "Found", "Listener", "LocalTier", "Opened", "Reading", "Tier"]
+__all__ = [
+    "CLEAR",
+    "NOTHING_FOUND",
+    "Entry",
+    "Fence",
+    "Found",
+    "HoldingTier",
+    "Listener",
+    "LocalTier",
+    "Opened",
+    "Reading",
+    "Tier",
+]
 
 # The tag that every entry has: what `clear` invalidates.
 CLEAR: Final = "*"
@@ -214,3 +241,29 @@ class Tier(Protocol):
 
     async def ainvalidate(self, tags: Sequence[str]) -> int:
         """See invalidate."""
+
+
+@runtime_checkable
+class HoldingTier(Tier, Protocol):
+    """A shared tier that can hold names while the origin is changed."""
+
+    # True; without it, or with false, a tier is no holding one though it has the methods.
+    holds: bool
+
+    def hold(self, names: Sequence[str], *, expire: bool = False) -> Any:
+        """Remove names as `remove` does, and hold them; what `settle` is to be told. In one step a name."""
+
+    def settle(self, items: Sequence[tuple[str, Entry | None]], hold: Any, *, expire: bool = False) -> list[bool]:
+        """End the hold of names and store their entries; or with None leave nothing, or with `expire` nothing alive.
+
+        Returns which names nobody else has held meanwhile, nor the time has run out of: the others are removed, and
+        `expire` does not keep them. Breaks all fences. A hold may be settled in several calls, each name once.
+        """
+
+    async def ahold(self, names: Sequence[str], *, expire: bool = False) -> Any:
+        """See hold."""
+
+    async def asettle(
+        self, items: Sequence[tuple[str, Entry | None]], hold: Any, *, expire: bool = False
+    ) -> list[bool]:
+        """See settle."""

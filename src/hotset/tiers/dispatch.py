@@ -28,7 +28,7 @@ import hiredis
 from hotset._wire import packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.links import Stale
-from hotset.tiers.scripts import SCRIPTS
+from hotset.tiers.scripts import FREE, REMOVE, SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -45,7 +45,6 @@ _TRY_AGAIN_AFTER: Final = 0.01  # seconds
 # What has come before a deadline is still read after it, when another node was waited for in vain.
 _GRACE: Final = 0.005
 _SOURCES: Final = {script.sha: script.source for script in SCRIPTS}
-_SPLIT: Final = {"MGET": "GET", "UNLINK": "UNLINK"}
 # With these a node says that it is not what it was taken for.
 _WRONG: Final = frozenset(("CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"))
 _READING: Final = frozenset(("GET", "HMGET", "MGET", "TIME"))
@@ -263,7 +262,6 @@ class Dispatch:
             if not kind and (redone is None or isinstance(asked, Fetch) or asked[0] != "PUBLISH"):
                 continue
             command = asked.command() if isinstance(asked, Fetch) else asked
-            verb = str(command[0])
             if not kind:
                 # What is published of a change must be published after it.
                 redone = _Task(place, command, redone and redone.node)
@@ -272,14 +270,12 @@ class Dispatch:
                 redone = _Task(place, command, None)
             elif kind == "NOSCRIPT":
                 redone = _Task(place, ("EVAL", _SOURCES[str(command[1])], *command[2:]), batch.node)
-            elif kind in {"ASK", "TRYAGAIN"} and len(command) > 2 and verb in _SPLIT:
-                parts = range(len(replies), len(replies) + len(command) - 1)
+            elif kind in {"ASK", "TRYAGAIN"} and len(singles := _singles(command)) > 1:
+                parts = range(len(replies), len(replies) + len(singles))
                 splits.append((place, parts))
                 replies += [None] * len(parts)
-                left.tasks += [
-                    _Task(part, (_SPLIT[verb], key), None) for part, key in zip(parts, command[1:-1], strict=False)
-                ]
-                redone = _Task(parts[-1], (_SPLIT[verb], command[-1]), None)
+                *tasks, redone = [_Task(part, single, None) for part, single in zip(parts, singles, strict=True)]
+                left.tasks += tasks
             elif kind == "ASK":
                 redone = _Task(place, command, self._nodes.at(_address(reply, batch.node)), asking=True)
             elif kind == "TRYAGAIN" and patient:
@@ -439,6 +435,23 @@ class Dispatch:
                 elif not replies.cancelled():
                     replies.exception()  # looked at, or asyncio complains of it
         return outcomes
+
+
+def _singles(command: Command) -> list[Command]:
+    """Return commands that do the same key by key, if there are any.
+
+    A removal has its leases go first: an older load may else be stored between the two.
+    """
+    if command[0] == "MGET":
+        return [("GET", key) for key in command[1:]]
+    entries: Sequence[Any] = ()
+    leases: Sequence[Any] = ()
+    if command[1] in FREE:
+        leases = command[3:]
+    elif command[1] in REMOVE:
+        half = (3 + len(command)) // 2
+        entries, leases = command[3:half], command[half:]
+    return [*(("EVAL", FREE.source, "1", key) for key in leases), *(("UNLINK", key) for key in entries)]
 
 
 def _kind(reply: Any) -> str:

@@ -4,7 +4,8 @@
 key                         what is there                                            announced
 ==========================  =======================================================  =================
 ``hs:NS:k:NAME``            the entry, as `hotset.wire` writes it                    yes
-``hs:NS:l{hs:NS:k:NAME}``   the lease of a name that is not there: 16 bytes          no
+``hs:NS:l{hs:NS:k:NAME}``   the lease of a name that is not there: 16 bytes;         no
+                            or "held count token": who holds the name
 ``hs:NS:r{hs:NS:k:NAME}``   for seconds: who has removed the name last               no
 ``hs:{NS}:epoch``           "epoch cleared floor who", see `scripts`                 yes
 ``hs:{NS}:tags``            a hash: in which epoch each tag was invalidated last     no

@@ -353,7 +353,7 @@ class Link:
             # What is short is taken in at once by a connection on which nothing is outstanding.
             if len(request) > _SENT_AT_ONCE or deadline - monotonic() < self._ample:
                 self._hold(deadline)
-            elif count and self._ask is not None:
+            elif count and self._ask is not None and not self._short:  # a socket with a time of its own does not block
                 clean = self._ask(request, replies, count)
                 if len(replies) == count:
                     self.clean = cast("bool", clean)

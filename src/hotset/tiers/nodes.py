@@ -19,7 +19,7 @@ from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.links import AsyncLinks, Endpoint, Stale
 from hotset.tiers.parts import PARTS, TAGS, part_of, slot_of
 from hotset.tiers.pool import Pool
-from hotset.tiers.scripts import RESUME
+from hotset.tiers.scripts import REMOVE, RESUME
 from hotset.tiers.servertime import ServerTime
 
 if TYPE_CHECKING:
@@ -322,7 +322,8 @@ class Nodes:
             while left:
                 some = [left.pop() for _ in range(min(len(left), _AT_ONCE))]
                 try:
-                    node.ask([("UNLINK", *map(keys.entry, some), *map(keys.lease, some))], deadline)
+                    removed = *map(keys.entry, some), *map(keys.lease, some)
+                    node.ask([("EVAL", REMOVE.source, str(len(removed)), *removed)], deadline)
                 except TierError:
                     left.update(some)
                     raise

@@ -5,7 +5,7 @@ Here a name belongs to one of `PARTS` parts by its CRC-32, and the part's hash t
 
 ==========================  ==============================================
 ``hs:NS:k{TAG}:NAME``       the entry
-``hs:NS:l{TAG}:NAME``       its lease
+``hs:NS:l{TAG}:NAME``       its lease, or who holds it
 ``hs:NS:r{TAG}:NAME``       who has removed it
 ==========================  ==============================================
 
@@ -93,6 +93,11 @@ class PartedKeys(Keys):
     def removal(self, name: str) -> str:
         """Return where it says who has removed a name."""
         return self._removals[part_of(name)] + name
+
+    def of(self, name: str) -> tuple[str, str, str]:
+        """Return where the entry of a name is, its lease, and who has removed it."""
+        part = part_of(name)
+        return self._places[part] + name, self._leases[part] + name, self._removals[part] + name
 
     def together(self, names: Sequence[str]) -> list[Sequence[str]]:
         """Return names in groups, each of one slot."""

@@ -4,7 +4,8 @@
   follows if the entries have tags that were not looked at since the last invalidation, and when a server is met for the
   first time.
 - **Fences**: a fence is the first 16 bytes of what is there, which no two writes have in common, or the lease of a name
-  that is not there. A fill compares and stores in one script; whatever changes a name takes its lease away.
+  that is not there. A fill compares and stores in one script; whatever changes a name takes its lease away. A name that
+  is *held* is leased to nobody and filled by nobody.
 - **Times**: what is kept for ever or not is the server's affair (PX); the logical life is written as a moment of the
   server's clock, of which each client knows bounds (`servertime`). Clocks of clients do not matter.
 - **Changes by others** come over a `stream`.
@@ -24,7 +25,7 @@ import time
 import weakref
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 import hiredis
 
@@ -43,7 +44,23 @@ from hotset.tiers.links import (
     take_time,
 )
 from hotset.tiers.pool import Pool
-from hotset.tiers.scripts import EXPIRE, FILL, FLOOR_FIELD, INVALIDATE, LEASE, SCRIPTS, STATE, TAG_FIELD, Script, State
+from hotset.tiers.scripts import (
+    EXPIRE,
+    FILL,
+    FLOOR_FIELD,
+    FREE,
+    HELD,
+    HOLD,
+    INVALIDATE,
+    LEASE,
+    REMOVE,
+    SCRIPTS,
+    SETTLE,
+    STATE,
+    TAG_FIELD,
+    Script,
+    State,
+)
 from hotset.tiers.servertime import ServerTime
 from hotset.tiers.stream import BELL_MS, MARK_MS, OwnChanges, Stream, names_message, tags_message
 from hotset.versions import VERSION_BYTES, new_version
@@ -71,6 +88,7 @@ _SIGNATURE: Final = lease_marker(bytes(VERSION_BYTES))[:KIND_AT]
 _LONGEST: Final = 1e12
 _FOR_EVER: Final = "0"
 _TOUCHES: Final = 3
+_HELD: Final = Found(None)  # what is leased of a name that is held: no fence
 _LAST_EPOCH: Final = (1 << 64) - 1  # on the wire
 
 _tiers: Final[weakref.WeakSet[RedisTier]] = weakref.WeakSet()
@@ -85,7 +103,7 @@ class RedisTier:
     - `wire`: how entries are written; or `codec`, for `Wire(codec)`.
     - `timeout`: seconds that an operation takes at most, `connect_timeout` those of them for connecting.
     - `max_connections`: of this process, for threads. Event loops have one each, and the stream has one.
-    - `lease`: seconds that a lease is good for; a load that takes longer is not stored.
+    - `lease`: seconds that a lease is good for, and a hold; a load that takes longer is not stored.
     - `stream`: how changes by others are learned, "tracking" or "pubsub" (see `hotset.tiers.stream`; all processes the
       same), or None for not at all; `heartbeat` is how often the connection is tried, in seconds.
 
@@ -94,6 +112,7 @@ class RedisTier:
     """
 
     shared = True
+    holds = True
 
     @property
     def streams(self) -> bool:
@@ -410,7 +429,8 @@ class RedisTier:
                 leases.append(NOTHING_FOUND)
             else:
                 _, given = answer
-                leases.append(Found(None, given or marker, given is not None))
+                held = given is not None and given.startswith(HELD)
+                leases.append(_HELD if held else Found(None, given or marker, given is not None))
         if not there:
             return Reading(leases, min(state.epoch, _LAST_EPOCH))
         reading = yield from self._found(keys, places, [answer[0] for answer in replies], state)
@@ -470,14 +490,14 @@ class RedisTier:
             # An epoch above is one of before the server lost its state, and would be dead for long.
             entry = given if 0 < given.epoch <= present or not present else replace(given, epoch=present)
             if entry.keep <= 0:
-                commands.append(("UNLINK", keys.entry(name)))
+                commands.append(_call(REMOVE, (keys.entry(name), keys.lease(name))))
                 continue
             ms = _milliseconds(entry.keep)
             until = () if ms == _FOR_EVER else ("PX", ms)
             commands.append(("SET", keys.entry(name), self._encoded(keys, name, entry, now), *until))
         for names in keys.together([name for name, _ in items]):
             # After the entries: a lease that is given between the two would outlive them.
-            commands.append(("UNLINK", *map(keys.lease, names), *self._marks(keys, names)))
+            commands.append(_call(FREE, [*map(keys.lease, names), *self._marks(keys, names)]))
             self._publish(keys, names, commands)
         yield from self._asked(commands)
 
@@ -488,17 +508,59 @@ class RedisTier:
         for some in keys.together(names):
             if expire:
                 for name in some:
-                    version = new_version()
-                    self._own.written.add(version)
-                    places = keys.entry(name), keys.lease(name)
-                    commands.append(_call(EXPIRE, places, _SIGNATURE, str(KIND_AT), ended(version)))
+                    commands.append(_call(EXPIRE, (keys.entry(name), keys.lease(name)), *self._ending(expire)))
             else:
                 for name in some:
                     self._own.removed.add(name)
-                commands.append(("UNLINK", *keys.entries(some), *map(keys.lease, some)))
+                commands.append(_call(REMOVE, [*keys.entries(some), *map(keys.lease, some)]))
             self._publish(keys, some, commands)
         # A server that is out of memory sets no marks, and removes all the same.
         yield from self._asked(commands, optional=range(len(marks)))
+
+    def _hold(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[Hold]:  # noqa: FBT001
+        token = new_version()
+        marks = [] if expire else self._marks(keys, names)
+        for name in () if expire else names:
+            self._own.removed.add(name)
+        commands: list[Command] = [("SET", mark, self._sender, "PX", str(MARK_MS)) for mark in marks]
+        # The state is asked for here, where it costs no round trip: entries are written as of before they were saved.
+        commands.append(("GET", keys.state))
+        for some in keys.together(names):
+            for name in some:
+                places = keys.entry(name), keys.lease(name)
+                commands.append(_call(HOLD, places, token, self._lease_ms, *self._ending(expire)))
+            self._publish(keys, some, commands)
+        replies = yield from self._asked(commands, optional=range(len(marks)))
+        state = yield from self._learn(keys, replies[len(marks)])
+        return Hold(token, min(state.epoch, _LAST_EPOCH))
+
+    def _settle(
+        self,
+        keys: Keys,
+        items: Sequence[tuple[str, Entry | None]],
+        hold: Hold,
+        expire: bool,  # noqa: FBT001
+    ) -> Operation[list[bool]]:
+        commands: list[Command] = []
+        now = self._clock.earliest()
+        published = self._mode == "pubsub"
+        for name, entry in items:
+            data, ms = b"", _FOR_EVER
+            if entry is not None and entry.keep > 0:
+                data, ms = self._encoded(keys, name, entry.as_of(hold.epoch), now), _milliseconds(entry.keep)
+            channel, message = (keys.channel, names_message(self._sender, [name])) if published else ("", "")
+            places = keys.entry(name), keys.lease(name), keys.removal(name)
+            commands.append(_call(SETTLE, places, hold.token, data, ms, channel, message, *self._ending(expire)))
+        replies = yield from self._asked(commands)
+        return [reply == 1 for reply in replies]
+
+    def _ending(self, expire: bool) -> tuple[bytes, str, bytes]:  # noqa: FBT001
+        """Return by what a script ends the life of an entry, or drops it."""
+        if not expire:
+            return _SIGNATURE, str(KIND_AT), b""
+        version = new_version()
+        self._own.written.add(version)
+        return _SIGNATURE, str(KIND_AT), ended(version)
 
     def _marks(self, keys: Keys, names: Sequence[str]) -> list[str]:
         """Return where it is marked that this process has removed names, if its stream asks for that."""
@@ -625,6 +687,24 @@ class RedisTier:
         if names:
             await self._arun(self._remove(self._opened(), names, expire))
 
+    def hold(self, names: Sequence[str], *, expire: bool = False) -> Hold:
+        """Remove names and hold them, in one round trip, until they are settled or for `lease` seconds at most."""
+        return self._run(self._hold(self._opened(), names, expire))
+
+    async def ahold(self, names: Sequence[str], *, expire: bool = False) -> Hold:
+        """See hold."""
+        return await self._arun(self._hold(self._opened(), names, expire))
+
+    def settle(self, items: Sequence[tuple[str, Entry | None]], hold: Hold, *, expire: bool = False) -> list[bool]:
+        """Store what has been held, in one round trip; which names nobody else has held meanwhile."""
+        return self._run(self._settle(self._opened(), items, hold, expire))
+
+    async def asettle(
+        self, items: Sequence[tuple[str, Entry | None]], hold: Hold, *, expire: bool = False
+    ) -> list[bool]:
+        """See settle."""
+        return await self._arun(self._settle(self._opened(), items, hold, expire))
+
     def touch(self, name: str, life: float, keep: float) -> bool:
         """Give an entry new times, in two round trips; whether it was there. Raises TierError."""
         return self._run(self._touch(self._opened(), name, life, keep))
@@ -640,6 +720,13 @@ class RedisTier:
     async def ainvalidate(self, tags: Sequence[str]) -> int:
         """See invalidate."""
         return await self._arun(self._invalidate(self._opened(), tags))
+
+
+class Hold(NamedTuple):
+    """By what names are held, and the epoch as of then."""
+
+    token: bytes
+    epoch: int
 
 
 def _call(script: Script, keys: Sequence[str], *arguments: str | bytes) -> Command:

@@ -19,10 +19,15 @@ __all__ = [
     "EXPIRE",
     "FILL",
     "FLOOR_FIELD",
+    "FREE",
+    "HELD",
+    "HOLD",
     "INVALIDATE",
     "LEASE",
+    "REMOVE",
     "RESUME",
     "SCRIPTS",
+    "SETTLE",
     "STATE",
     "TAG_FIELD",
     "Script",
@@ -154,8 +159,8 @@ return finish()
 """
 )
 
-# KEYS: entry, lease. ARGV: lease, milliseconds. Returns the entry; or nothing, and the lease that was there already. An
-# empty string is no entry, and no fence.
+# KEYS: entry, lease. ARGV: lease, milliseconds. Returns the entry; or nothing, and what was in the place of the lease
+# already. An empty string is no entry, and no fence.
 LEASE: Final = _script("""
 local there = redis.call('GET', KEYS[1])
 if there and there ~= '' then
@@ -164,12 +169,19 @@ end
 return {false, redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2], 'NX', 'GET')}
 """)
 
+# What holds a name is in the lease's place, "held count token": it is no fence, and nobody gets a lease besides. Of
+# several who hold a name at once nobody knows whose change is the last one, so that the token is nobody's from then on,
+# until all of them have settled.
+HELD: Final = b"held "
+
 # KEYS: entry, lease, mark of a removal. ARGV: fence, encoded entry, milliseconds (0 for ever), channel and message
-# ('' for none). Returns whether the fence held.
+# ('' for none). Returns whether the fence held, and nobody holds the name.
 FILL: Final = _script("""
 local there = redis.call('GETRANGE', KEYS[1], 0, 15)
 if there == '' then
     there = redis.call('GET', KEYS[2])
+elseif redis.call('GETRANGE', KEYS[2], 0, 4) == 'held ' then
+    return 0
 end
 if there ~= ARGV[1] then
     return 0
@@ -186,16 +198,115 @@ end
 return 1
 """)
 
-# KEYS: entry, lease. ARGV: how an entry begins, where its kind is, the bytes that end its life. What is no entry is
-# dropped.
-EXPIRE: Final = _script("""
-redis.call('DEL', KEYS[2])
-if redis.call('STRLEN', KEYS[1]) <= 16 or redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then
-    return redis.call('DEL', KEYS[1])
+_FREE: Final = """
+local function free(place)
+    if redis.call('GETRANGE', place, 0, 4) ~= 'held ' then
+        redis.call('DEL', place)
+    end
 end
-redis.call('SETRANGE', KEYS[1], ARGV[2], ARGV[3])
+"""
+
+# KEYS: leases, marks of removals. Drops them, but for holds.
+FREE: Final = _script(
+    _FREE
+    + """
+for i = 1, #KEYS do
+    free(KEYS[i])
+end
 return 1
-""")
+"""
+)
+
+# KEYS: entries, and as many leases. Drops them, but for holds.
+REMOVE: Final = _script(
+    _FREE
+    + """
+local entries = #KEYS / 2
+for i = 1, entries do
+    free(KEYS[entries + i])
+    redis.call('UNLINK', KEYS[i])
+end
+return 1
+"""
+)
+
+# Ends the life of an entry, or drops it where there is nothing to end it by; what is no entry is dropped. Wants how an
+# entry begins, where its kind is, and the bytes that end its life ('' to drop it).
+_LEAVE: Final = """
+local function leave(place, signature, at, ending)
+    if ending == '' or redis.call('STRLEN', place) <= 16
+        or redis.call('GETRANGE', place, 0, #signature - 1) ~= signature then
+        return redis.call('DEL', place)
+    end
+    redis.call('SETRANGE', place, at, ending)
+    return 1
+end
+"""
+
+# KEYS: entry, lease. ARGV: see _LEAVE.
+EXPIRE: Final = _script(
+    _FREE
+    + _LEAVE
+    + """
+free(KEYS[2])
+return leave(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+"""
+)
+
+# KEYS: entry, lease. ARGV: token, milliseconds; see _LEAVE. What is there goes first, for which there is memory always.
+HOLD: Final = _script(
+    _LEAVE
+    + """
+leave(KEYS[1], ARGV[3], ARGV[4], ARGV[5])
+local held = redis.call('GET', KEYS[2])
+local count = held and tonumber(string.match(held, '^held (%d+) '))
+if count then
+    held = string.format('held %d ', count + 1)
+else
+    redis.call('DEL', KEYS[2])
+    held = 'held 1 ' .. ARGV[1]
+end
+redis.call('SET', KEYS[2], held, 'PX', ARGV[2])
+return 1
+"""
+)
+
+# KEYS: entry, lease, mark of a removal. ARGV: token, encoded entry ('' for none), milliseconds to keep it (0 for ever),
+# channel and message ('' for none); see _LEAVE. Returns whether the name was held by this token alone; else nothing is
+# left there.
+SETTLE: Final = _script(
+    _LEAVE
+    + """
+local held = redis.call('GET', KEYS[2])
+local mine = held == 'held 1 ' .. ARGV[1]
+local left = 0
+if held and not mine then
+    local count, token = string.match(held, '^held (%d+) (.*)$')
+    left = (tonumber(count) or 0) - (token == '' and 1 or 0)
+end
+if left > 0 then
+    redis.call('SET', KEYS[2], string.format('held %d ', left), 'KEEPTTL')
+else
+    redis.call('DEL', KEYS[2])
+end
+if not mine then
+    redis.call('DEL', KEYS[1])
+elseif ARGV[2] == '' then
+    leave(KEYS[1], ARGV[6], ARGV[7], ARGV[8])
+else
+    if ARGV[3] == '0' then
+        redis.call('SET', KEYS[1], ARGV[2])
+    else
+        redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    end
+    redis.call('DEL', KEYS[3])
+end
+if ARGV[4] ~= '' then
+    redis.call('PUBLISH', ARGV[4], ARGV[5])
+end
+return mine and 1 or 0
+"""
+)
 
 # KEYS: entries, and the marks of removals of the last ones of them. ARGV: how many marks. Returns for each entry the
 # fence of what is there; or who has removed it, if there is such a mark; or ''.
@@ -212,4 +323,4 @@ end
 return by
 """)
 
-SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, EXPIRE)
+SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, FREE, REMOVE, EXPIRE, HOLD, SETTLE)
