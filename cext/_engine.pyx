@@ -6,6 +6,7 @@ What a cache is made of, and what keeps it correct, is in store. This module add
 single flight, copies, and the slots that let the garbage collector and the interpreter see the types as they are.
 """
 cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject, PyTypeObject, visitproc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
@@ -13,6 +14,9 @@ from libc.string cimport memset
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
 from core.slab cimport NIL, SENTINELS
+from envelope cimport (ABSENT, AGE, COST_SLOT, EPOCH, EPOCH_SLOT, FENCE_END, KEEP, LIFE, TAGS, VERSION, VERSION_SLOT,
+                       WRITER, bytes_of, cost_in, hotset_u64)
+from instances cimport get_slot, new_one
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
@@ -21,7 +25,7 @@ from policy.lfu cimport lfu_hit, lfu_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
-from records cimport record_of, recorded_of, records_of
+from records cimport Moments, entries_of, moments_of, slots_for
 from replay cimport integer, replay_with
 from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred, PyErr_Restore, PyErr_WriteUnraisable,
                      PyLong_CheckExact, PyMethod_New, PyObject_Vectorcall, PyUnicode_CheckExact, PyVectorcall_NARGS,
@@ -1091,6 +1095,13 @@ cdef class Fresh:
         self.until = until
 
 
+cdef class Recorded(Fresh):
+    """A value with what else a memory keeps of an entry. Moments are of time.monotonic. See hotset.tiers.memory.Record."""
+    cdef public double born, confirmed, deadline, gone, cost
+    cdef public bint absent, loose, refreshing
+    cdef public object version, writer, tags, epoch
+
+
 cdef class Memo:
     """A function whose results are kept in a cache. Made by hotset.cached, hotset.lru_cache and hotset.cache."""
     cdef vectorcallfunc vectorcall
@@ -1230,24 +1241,57 @@ def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     return replay_with(&cache.store.policy, limit, keys, sizes)
 
 
-def plan_recording(type record, type entry):
-    """What make_record and make_records need to know of a class of Fresh, and of entries. See records."""
-    cdef Fresh fresh = Fresh()
-    return recorded_of(record, <char*>&fresh.until - <char*><PyObject*>fresh, entry, types.MemberDescriptorType)
+def plan_recording(type entry):
+    """What make_record needs to know of entries. See records."""
+    return entries_of(entry, types.MemberDescriptorType)
 
-def make_record(bytes plan, type record, entry, double moment, confirmed, double longest):
+def make_record(bytes plan, type record, entry, double moment, double confirmed, double longest):
     """The record of an entry as of a moment, not to be served yet."""
-    cdef Fresh made = record_of(plan, record, entry, moment, confirmed, longest)
+    cdef const Py_ssize_t* e = slots_for(plan, entry)
+    cdef Recorded made = <Recorded?>new_one(record)
     made.value = entry.value
+    made.until = -HOTSET_NEVER
+    made.born = moment - <double>get_slot(entry, e[AGE])
+    made.confirmed = confirmed
+    made.deadline = moment + min(<double>get_slot(entry, e[LIFE]), longest)
+    made.gone = moment + <double>get_slot(entry, e[KEEP])
+    made.cost = get_slot(entry, e[COST_SLOT])
+    made.absent = get_slot(entry, e[ABSENT])
+    made.version = get_slot(entry, e[VERSION_SLOT])
+    made.tags = get_slot(entry, e[TAGS])
+    made.epoch = get_slot(entry, e[EPOCH_SLOT])
+    made.writer = get_slot(entry, e[WRITER])
     return made
 
-def make_records(bytes plan, type record, list envelopes, list values, list origins, double now, double moment,
-                 double longest, double until, loose):
+def make_records(type record, list envelopes, list values, list origins, double now, double moment,
+                 double longest, double until, bint loose):
     """(records of opened envelopes as of a moment, for how long one is kept at most). O(n)."""
-    made = records_of(plan, record, envelopes, origins, now, moment, longest, until, loose)
-    for record_made, value in zip(<list>made[0], values):
-        (<Fresh>record_made).value = value
-    return made
+    cdef list records = []
+    cdef Recorded made
+    cdef Moments times
+    cdef tuple origin
+    cdef const unsigned char* p
+    cdef uint64_t epoch = 0
+    cdef object epoch_object = 0
+    cdef double keep = 0.0
+    for envelope, value, origin in zip(envelopes, values, origins):
+        p = bytes_of(envelope)
+        times = moments_of(p, now, moment, longest)
+        made = <Recorded?>new_one(record)
+        made.value = value
+        made.until = min(until, times.deadline)
+        made.born, made.confirmed, made.deadline, made.gone = times.born, moment, times.deadline, times.gone
+        made.cost = cost_in(p)
+        made.loose = loose
+        made.version = PyBytes_FromStringAndSize(<const char*>p + VERSION, FENCE_END - VERSION)
+        made.writer, made.tags = origin
+        if hotset_u64(p + EPOCH) != epoch:
+            epoch = hotset_u64(p + EPOCH)
+            epoch_object = epoch
+        made.epoch = epoch_object
+        keep = max(keep, times.keep)
+        records.append(made)
+    return records, keep
 
 
 # ---- what Cython cannot declare: slots of the types ----

@@ -1,9 +1,12 @@
 # cython: language_level=3, cdivision=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: freethreading_compatible=True
-"""What shared levels hold, many at a time: names, envelopes opened and closed, and a file on disk looked into."""
+"""What a miss is made of: flows driven, levels asked and timed, names, envelopes opened and closed, a look into a file."""
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF
+from libc.math cimport log
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -12,9 +15,17 @@ from envelope cimport (envelope_of, found_all, hotset_crc32, hotset_crc32_prepar
 from instances cimport PyType_GenericAlloc, find_slots, set_slot
 from names cimport own_names, values_of
 from parts cimport gather_from, open_group, part_in, places_over, spread_over
-from python cimport PyErr_Clear, PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact
+from python cimport hotset_clock_precise, PyErr_Clear, PyUnicode_AsUTF8AndSize, PyUnicode_CheckExact, checked
+from resp cimport packed_commands
+from talk cimport talk_over
 
 import types
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+    PySendResult PyIter_Send(object, object, PyObject**)
 
 cdef enum:
     READING_SLOTS = 4
@@ -30,6 +41,149 @@ def plan_opening(type entry, type found, codec, schema, limit):
 def open_envelopes(bytes plan, list places, list envelopes, double now, cleared, epoch, decode, dict origins, nothing, odd):
     """(what was found, None, origins); or (None, values, origins) if all are fresh and have no tags. O(bytes)."""
     return open_all(plan, places, envelopes, now, cleared, epoch, decode, origins, nothing, odd)
+
+
+@cython.binding(True)
+def drive(self, flow):
+    """Drive a flow to its end in this thread, and return what it returns. Its effects are given `self`."""
+    cdef PyObject* got
+    cdef PySendResult sent
+    result = None
+    try:
+        while True:
+            sent = PyIter_Send(flow, result, &got)
+            if sent == PYGEN_ERROR:
+                checked(-1)
+            effect = <object>got
+            Py_DECREF(effect)
+            if sent == PYGEN_RETURN:
+                return effect
+            while True:
+                try:
+                    result = effect.block(self)
+                    break
+                except BaseException as error:          # the flow decides
+                    try:
+                        effect = flow.throw(error)
+                    except StopIteration as stop:
+                        return stop.value
+    finally:
+        flow.close()
+
+
+def advanced(operation, value):
+    """(whether a generator that is sent a value has ended, what it returns or yields). Sooner told than StopIteration."""
+    cdef PyObject* got
+    cdef PySendResult sent = PyIter_Send(operation, value, &got)
+    if sent == PYGEN_ERROR:
+        checked(-1)
+    said = <object>got
+    Py_DECREF(said)
+    return sent == PYGEN_RETURN, said
+
+
+@cython.final
+cdef class Histogram:
+    """Counts numbers by their logarithms, in buckets: `scale` is 1 over the lower bound of the first one, and numbers grow
+    by a factor e over `per_e_fold` of them. What is below or above belongs to the first or the last; NaN is ignored.
+
+    Adding takes no lock: without the GIL a count may be lost.
+    """
+    cdef uint64_t* buckets
+    cdef Py_ssize_t n
+    cdef double scale, per_e_fold
+
+    def __cinit__(self, Py_ssize_t n, double scale, double per_e_fold):
+        if n < 1:
+            raise ValueError(f"there must be 1 bucket or more, not {n}")
+        self.buckets = <uint64_t*>PyMem_Calloc(n, sizeof(uint64_t))
+        if self.buckets == NULL:
+            raise MemoryError
+        self.n, self.scale, self.per_e_fold = n, scale, per_e_fold
+
+    def __dealloc__(self):
+        PyMem_Free(self.buckets)
+
+    def add(self, double number):
+        """Count a number. O(1)."""
+        cdef double place
+        if number != number:
+            return
+        number *= self.scale
+        place = log(number) * self.per_e_fold if number > 1.0 else 0.0
+        self.buckets[<Py_ssize_t>place if place < self.n else self.n - 1] += 1
+
+    def counts(self):
+        """The counts by bucket. O(buckets)."""
+        return [self.buckets[i] for i in range(self.n)]
+
+
+def packed(list commands not None):
+    """Commands, tuples of str and bytes, as they go over the wire. O(bytes)."""
+    return packed_commands(commands)
+
+
+cdef class Asker:
+    """Has a tier do things, and tells how long they took and that a breaker may go on. The rest is a subclass's:
+
+    `_let_through` raises if the tier is not to be asked, `_failed` is told of what it raised.
+    """
+    cdef public object tier, breaker, latencies
+    cdef public bint on
+
+    def __init__(self, tier, breaker, latencies):
+        self.tier, self.breaker, self.latencies = tier, breaker, latencies
+        self.on = True
+
+    def ask(self, str operation not None, *arguments, **named):
+        """Have the tier do something. Raises TierError."""
+        cdef double start
+        if not self.on or not self.breaker.closed:
+            self._let_through()
+        start = hotset_clock_precise()
+        try:
+            answer = getattr(self.tier, operation)(*arguments, **named)
+        except BaseException as error:
+            self._failed(error)
+            raise
+        self.latencies.record(hotset_clock_precise() - start)
+        self.breaker.success()
+        return answer
+
+
+@cython.final
+cdef class Talk:
+    """Asks over a blocking socket, given by its number, whose waits the system bounds. For one thread at a time.
+
+    `feed`, `take` and `left` are a parser's: give it some of a buffer, take the next reply, `more` if that has not come
+    in full, and whether anything is left. Whoever closes the socket must not use this any more.
+    """
+    cdef int file
+    cdef bytearray buffer
+    cdef object feed, take, left, more
+
+    def __init__(self, int file, bytearray buffer not None, feed, take, left, more):
+        self.file, self.buffer, self.feed, self.take, self.left, self.more = file, buffer, feed, take, left, more
+
+    def ask(self, bytes request not None, list replies not None, Py_ssize_t count):
+        """Send a request and add what replies have come by one wait, of `count`; whether all have, and nothing else.
+
+        None if the connection has ended. Raises OSError, as BlockingIOError if the wait was too long.
+        """
+        cdef Py_ssize_t size
+        if self.buffer is None:
+            raise ValueError("it was made without a socket")
+        size = talk_over(self.file, request, self.buffer)
+        if size == 0:
+            return None
+        self.feed(self.buffer, 0, size)
+        while count > 0:
+            reply = self.take()
+            if reply is self.more:
+                return False
+            replies.append(reply)
+            count -= 1
+        return not self.left()
 
 
 @cython.final

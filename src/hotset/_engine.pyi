@@ -51,10 +51,9 @@ def run_replay(
 
 _Origins: TypeAlias = list[tuple[str, tuple[str, ...]]]
 
-def plan_recording(record: type, entry: type) -> bytes: ...
+def plan_recording(entry: type) -> bytes: ...
 def make_record(plan: bytes, record: type[_R], entry: Any, moment: float, confirmed: float, longest: float) -> _R: ...
 def make_records(
-    plan: bytes,
     record: type[_R],
     envelopes: list[Any],
     values: list[Any],
@@ -71,6 +70,21 @@ class Fresh:
     value: Any
     until: float
     def __init__(self, value: Any = ..., until: float = ...) -> None: ...
+
+@disjoint_base
+class Recorded(Fresh):
+    born: float
+    confirmed: float
+    deadline: float
+    gone: float
+    cost: float
+    absent: bool
+    loose: bool
+    refreshing: bool
+    version: bytes
+    writer: str
+    tags: tuple[str, ...]
+    epoch: int
 
 @disjoint_base
 class Flight:

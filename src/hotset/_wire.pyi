@@ -1,10 +1,13 @@
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeAlias, TypeVar, final
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, Final, Self, TypeAlias, TypeVar, final
+
+from typing_extensions import disjoint_base
 
 __test__: Final[dict[str, str]]
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
+_T = TypeVar("_T")
 _Origins: TypeAlias = list[tuple[str, tuple[str, ...]]]
 
 def plan_opening(entry: type, found: type, codec: int, schema: int, limit: int) -> bytes: ...
@@ -20,6 +23,38 @@ def open_envelopes(
     nothing: tuple[Any, ...],
     odd: Callable[[str, bytes], Any],
 ) -> tuple[list[Any] | None, list[Any] | None, _Origins]: ...
+def drive(self: Any, flow: Generator[Any, Any, _T]) -> _T: ...
+def advanced(operation: Generator[_K, _V, _T], value: _V | None) -> tuple[bool, Any]: ...
+
+@final
+class Histogram:
+    def __new__(cls, n: int, scale: float, per_e_fold: float) -> Self: ...
+    def add(self, number: float) -> None: ...
+    def counts(self) -> list[int]: ...
+
+def packed(commands: list[tuple[str | bytes, ...]]) -> bytes: ...
+
+@disjoint_base
+class Asker:
+    tier: Any
+    breaker: Any
+    latencies: Any
+    on: bool
+    def __init__(self, tier: Any, breaker: Any, latencies: Any) -> None: ...
+    def ask(self, operation: str, *arguments: Any, **named: Any) -> Any: ...
+
+@final
+class Talk:
+    def __init__(
+        self,
+        file: int,
+        buffer: bytearray,
+        feed: Callable[[bytearray, int, int], Any],
+        take: Callable[[], Any],
+        left: Callable[[], bool],
+        more: object,
+    ) -> None: ...
+    def ask(self, request: bytes, replies: list[Any], count: int) -> bool | None: ...
 
 @final
 class Glance:

@@ -299,7 +299,7 @@ class KnownFlights(Flights):
 
     def led(self, key, context):
         """Return the flight of a key that the code of this context leads."""
-        flights = [self.known[load][0] for load in context.run(_scopes.get) if load in self.known]
+        flights = [self.known[load][0] for load, _ in context.run(_scopes.get) if load in self.known]
         return next((flight for flight in flights if flight.key == key), None)
 
 

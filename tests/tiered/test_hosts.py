@@ -62,6 +62,7 @@ def test_what_another_host_changes_leaves_the_disk(host, server, eventually):
     eventually(lambda: far.get("a") is None, patience=MAX_STALENESS + SLACK)
 
 
+@pytest.mark.filterwarnings("ignore:disk cannot hold:RuntimeWarning")
 @pytest.mark.parametrize(
     ("write", "left"), [("through", "nothing"), ("around", "stale"), ("invalidate", "nothing"), ("behind", "nothing")]
 )

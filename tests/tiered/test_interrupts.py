@@ -1,8 +1,11 @@
 """Ctrl-C at any moment: whatever it breaks off, the process lives, and the cache is right afterwards."""
 
 import asyncio
+import contextlib
+import os
 import signal
 import socket
+import sys
 import time
 
 import pytest
@@ -10,6 +13,8 @@ from callers import PATIENCE, Caller
 from subprocesses import run_script
 from tiered.drivers import shared_server  # noqa: F401 - a fixture
 
+from hotset import MemoryTier, TieredCache
+from hotset.tiered import flights as flights_module
 from hotset.tiered.budget import Budget
 from hotset.tiered.flights import LEAD, Flights
 from hotset.tiers.links import Link
@@ -56,6 +61,7 @@ while time.monotonic() < end:
         armed = False
     except KeyboardInterrupt:
         interrupts += 1
+signal.setitimer(signal.ITIMER_REAL, 0)
 cache.clear()
 cache.set("name", 5)
 assert cache.get("name") == 5
@@ -71,6 +77,78 @@ print(interrupts)
 def test_a_storm_of_interrupts_breaks_nothing(shared_server):
     process = run_script(STORM, shared_server.url)
     assert int(process.stdout) > 100
+
+
+class Interrupt:
+    """Raises KeyboardInterrupt in this thread at the n-th moment in the cache at which Python looks for signals.
+
+    Which is after a call of what is C, and where a function of Python begins.
+    """
+
+    def __init__(self, place):
+        self.left = place
+
+    def __call__(self, frame, event, _):
+        if event in {"call", "c_return"} and os.sep + "tiered" + os.sep in frame.f_code.co_filename:
+            self.left -= 1
+            if not self.left:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+
+class Lengths:
+    """An origin that can fail."""
+
+    failing = False
+
+    def many(self, keys):
+        if self.failing:
+            raise ConnectionError
+        return {key: len(key) for key in keys}
+
+    def one(self, key):
+        return self.many([key])[key]
+
+
+BROKEN_OFF = {
+    "get": lambda cache: cache.get("a"),
+    "get_many": lambda cache: cache.get_many(["a", "bb"]),
+    "a load in a load": lambda cache: cache.get_or_load("a", lambda _: cache.get("bb") and 1),
+}
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["", "origin fails"])
+@pytest.mark.parametrize("work", BROKEN_OFF.values(), ids=BROKEN_OFF)
+def test_an_interrupt_at_any_moment_of_a_load(work, failing, monkeypatch):
+    """Nobody waits for the load that was broken off: neither its own thread, which would be told so, nor another."""
+    monkeypatch.setattr("hotset.tiered.flights._GRACE", 0.02)
+    origin = Lengths()
+
+    def look(cache):
+        return cache.get("a"), cache.get_many(["a", "bb"])
+
+    def broken_off(cache, interrupt):
+        origin.failing = failing
+        with contextlib.suppress(KeyboardInterrupt, ConnectionError):
+            sys.setprofile(interrupt)
+            try:
+                work(cache)
+            finally:
+                sys.setprofile(None)
+        origin.failing = False
+        return look(cache)
+
+    place, hit = 0, True
+    while hit:
+        place += 1
+        interrupt = Interrupt(place)
+        with TieredCache("interrupted", [MemoryTier(10)], load=origin.one, load_many=origin.many) as cache:
+            for work_of_one in (broken_off, cache, interrupt), (look, cache):
+                caller = Caller(*work_of_one).finish()
+                assert (caller.result, caller.error) == ((1, {"a": 1, "bb": 2}), None), f"interrupt {place}"
+        assert not flights_module._blocked
+        hit = not interrupt.left
+    assert place > 40
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import pytest
 from subprocesses import run_script
 from tiered.drivers import own_server, shared_server  # noqa: F401 - fixtures
 
+from hotset.testing.clusters import ValkeyCluster
+
 HERE = pathlib.Path(__file__).resolve().parent
 LANES = 4
 RUNS = int(os.environ.get("HOTSET_KILLS", "200")) // LANES
@@ -104,32 +106,36 @@ def test_no_older_one_is_given_after_a_newer_one(lanes):
             assert seqs == sorted(seqs), key
 
 
+@pytest.fixture(scope="module")
+def own_cluster(shared_server):
+    with ValkeyCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["server", "cluster"])
+def url(request, shared_server):
+    """Where the shared levels are."""
+    return (shared_server if request.param == "server" else request.getfixturevalue("own_cluster")).url
+
+
+def killed_through(url, folder, word):
+    """Have writers killed; in how many cases a level was older then, and of how many."""
+    script = (HERE / "through_killed.py").read_text(encoding="utf-8")
+    lines = run_script(script, url, folder, word, timeout=200).stdout.splitlines()
+    older, steps = (int(line.rpartition(": ")[2]) for line in lines[-2:])
+    return older, steps
+
+
 @pytest.mark.stress
-def test_a_killed_writer_leaves_no_level_older_than_the_origin(shared_server, tmp_path):
+def test_a_killed_writer_leaves_no_level_older_than_the_origin(url, tmp_path):
     """It dies before and after every step that it takes, while another process loads and stores what it may."""
-    process = run_script(
-        (HERE / "through_killed.py").read_text(encoding="utf-8"), shared_server.url, tmp_path, "holds", timeout=200
-    )
-    assert "older: 0" in process.stdout
-    steps = int(process.stdout.rpartition("steps: ")[2])
+    older, steps = killed_through(url, tmp_path, "holds")
+    assert older == 0
     assert steps >= 40
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize("kind", ["disk", "replicated", "sharded", "gutter"])
-def test_nor_where_levels_are_files_or_have_members(shared_server, tmp_path, kind):
-    """It dies between any two members, too."""
-    script = (HERE / "through_killed.py").read_text(encoding="utf-8")
-    process = run_script(script, shared_server.url, tmp_path, "holds", kind, timeout=200)
-    assert "older: 0" in process.stdout, process.stdout
-    steps = int(process.stdout.rpartition("steps: ")[2])
-    assert steps >= (20 if kind == "disk" else 30)
-
-
-@pytest.mark.stress
-@pytest.mark.parametrize("kind", ["servers", "disk", "replicated"])
-def test_without_holds_it_would(shared_server, tmp_path, kind):
-    """Or the tests above prove nothing."""
-    script = (HERE / "through_killed.py").read_text(encoding="utf-8")
-    process = run_script(script, shared_server.url, tmp_path, "", kind, timeout=200)
-    assert "older: 0" not in process.stdout
+def test_without_holds_it_would(url, tmp_path):
+    """Or the test above proves nothing."""
+    older, _ = killed_through(url, tmp_path, "")
+    assert older > 0

@@ -91,14 +91,6 @@ def test_nan_is_ignored():
     assert latencies.snapshot().count == 1
 
 
-def test_reset():
-    latencies = histogram([0.5])
-    before = latencies.snapshot()
-    latencies.reset()
-    assert latencies.snapshot() == Latency()
-    assert before.count == 1
-
-
 def test_threads():
     """Every count arrives with the GIL; without it nearly all do."""
     latencies = Latencies()

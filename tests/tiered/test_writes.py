@@ -538,6 +538,25 @@ def test_a_tier_that_holds_nothing_is_written_as_before(make_two):
     assert cache.get("a") == "new"
 
 
+@pytest.mark.parametrize("name", ["save", "save_many", "delete", "delete_many"])
+def test_a_level_that_holds_nothing_is_named(name):
+    """What a crash can leave there must not be news to anybody."""
+    origin = {name: Rows().save}
+
+    def tiers():
+        made = [MemoryTier(10), *(redis_tier("redis://localhost:1", name=each, stream=None) for each in ("one", "two"))]
+        made[1].holds = False
+        return made
+
+    with pytest.warns(RuntimeWarning, match=r"^one cannot hold keys .* older value"):
+        TieredCache("unheld", tiers(), **origin).close()
+    with TieredCache("unheld", tiers(), load=len):
+        pass
+    if name.startswith("save"):
+        with TieredCache("unheld", tiers(), **origin, write="behind", behind=WriteBehind(durable=False)):
+            pass
+
+
 def test_a_hold_that_fails_does_not_stop_the_write(make_two, monkeypatch):
     rows = Rows(a="old")
     cache = make_two(rows.get, save=rows.save)

@@ -1,10 +1,9 @@
 """Processes that change the origin by each policy, and kill themselves before or after the n-th step they take.
 
-python through_killed.py URL FOLDER [holds] [KIND]
+python through_killed.py URL FOLDER [holds]
 
-The levels are of a KIND: two servers; or one of several members, each of which is a database of the server; or a file.
-After each, what is left at the levels is compared with the origin: while names are held, after another process has
-read, and after the holds have run out.
+On a Cluster, what is sent to each node and each answer is a step, too. After each, what is left at the levels is
+compared with the origin: while names are held, after another process has read, and after the holds have run out.
 """
 
 import os
@@ -14,13 +13,12 @@ import sqlite3
 import sys
 import time
 
-from hotset import RedisTier, TieredCache
-from hotset.tiers import DiskTier, GutterTier, ReplicatedTier, ShardedTier
+from hotset import ClusterTier, RedisTier, TieredCache
+from hotset.tiers.links import Link
 
 LEASE = 0.15
 STEPS = "hold", "settle", "write", "remove"
 CHANGES = ("through", "invalidate", "around", "delete", "many")
-FEWER = ("through", "many", "delete")
 
 
 class Origin:
@@ -39,25 +37,14 @@ class Origin:
         self.database.execute("DELETE FROM rows WHERE key = ?", (key,))
 
 
-def members(where):
-    """Return what entries are in."""
-    url, folder, kind = where
-    if kind == "disk":
-        return [DiskTier(folder / "disk", max_bytes=1 << 22, lease=LEASE, heartbeat=None)]
-    return [
-        RedisTier(f"{url.rstrip('/0')}/{number}", name=f"level {number}", stream=None, lease=LEASE, timeout=5)
-        for number in ((1, 2, 3) if kind == "replicated" else (1, 2))
-    ]
-
-
-def tiers(where, *, holds, wrap=lambda tier: tier):
-    """Return the levels; each of them, and of its members, is wrapped."""
-    made = [wrap(tier) for tier in members(where)]
-    combined = {"replicated": ReplicatedTier, "sharded": ShardedTier, "gutter": lambda two: GutterTier(*two)}
-    if where[2] in combined:
-        made = [wrap(combined[where[2]](made))]
+def tiers(url, *, holds):
+    options = {"stream": None, "lease": LEASE, "timeout": 5}
+    if "+cluster" in url:
+        made = [ClusterTier(url, **options)]
+    else:
+        made = [RedisTier(f"{url.rstrip('/0')}/{number}", name=f"level {number}", **options) for number in (1, 2)]
     for tier in made:
-        tier.holds = holds and tier.holds
+        tier.holds = holds
     return made
 
 
@@ -66,9 +53,10 @@ class Countdown:
 
     def __init__(self, left):
         self.left = left
+        self.counts = True
 
     def __call__(self):
-        self.left -= 1
+        self.left -= self.counts
         if not self.left:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -82,29 +70,31 @@ class Countdown:
         return counted
 
 
-def child(where, path, name, change, step, *, holds):
+def child(url, path, name, change, step, *, holds):
     """Change the origin by the cache, up to a step; another process's reader meddles in between."""
     die = Countdown(step)
     origin = Origin(path)
-    reader = TieredCache(name, tiers(where, holds=holds), load=origin.load)
+    reader = TieredCache(name, tiers(url, holds=holds), load=origin.load)
 
     def meddling(call):
         """Have somebody read the old value at the last moment, and store it if it can be."""
 
         def called(*args):
+            die.counts = False
             reader.get("key")
+            die.counts = True
             die()
             call(*args)
             die()
 
         return called
 
-    def counting(tier):
+    mine = tiers(url, holds=holds)
+    for tier in mine:
         for verb in STEPS:
             setattr(tier, verb, die.around(getattr(tier, verb)))
-        return tier
-
-    mine = tiers(where, holds=holds, wrap=counting)
+    if "+cluster" in url:
+        Link.exchange = die.around(Link.exchange)
     cache = TieredCache(name, mine, save=meddling(origin.save), delete=meddling(origin.delete), jitter=0)
     if change == "delete":
         cache.delete("key")
@@ -114,11 +104,11 @@ def child(where, path, name, change, step, *, holds):
         cache.set("key", "new", write=change)
 
 
-def older(where, path, name):
-    """Return the levels, or members, that have something alive that the origin has not."""
+def older(url, path, name, *, holds):
+    """Return the levels that have something alive that the origin has not."""
     there = Origin(path).load("key")
     found = []
-    for tier in members(where):
+    for tier in tiers(url, holds=holds):
         tier.open(name, Silent())
         (seen,) = tier.read(["key"]).found
         if seen.entry is not None and seen.entry.life > 0 and seen.entry.value != there:
@@ -132,23 +122,22 @@ class Silent:
         return None
 
 
-def main(url, folder, word="", kind="servers"):
+def main(url, folder, word=""):
     holds = word == "holds"
-    where = url, pathlib.Path(folder), kind
-    path = where[1] / f"origin{word}"
+    path = pathlib.Path(folder) / f"origin{word}"
     steps = bad = 0
-    for change in CHANGES if kind == "servers" else FEWER:
+    for change in CHANGES:
         step, status = 0, 1
         while status:
             step += 1
             name = f"killed-{word}-{change}-{step}-{os.getpid()}"
             Origin(path).save("key", "old")
-            with TieredCache(name, tiers(where, holds=holds), load=Origin(path).load) as warm:
+            with TieredCache(name, tiers(url, holds=holds), load=Origin(path).load) as warm:
                 warm.get("key")
             pid = os.fork()
             if not pid:
                 try:
-                    child(where, path, name, change, step, holds=holds)
+                    child(url, path, name, change, step, holds=holds)
                 except BaseException as error:
                     os.write(2, f"{change} {step}: {error!r}\n".encode())
                     os._exit(1)
@@ -156,15 +145,15 @@ def main(url, folder, word="", kind="servers"):
             _, status = os.waitpid(pid, 0)
             if status and os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
                 raise SystemExit(f"{change} {step} ended with status {status}")
-            looks = [older(where, path, name)]
-            with TieredCache(name, tiers(where, holds=holds), load=Origin(path).load) as next_one:
+            looks = [older(url, path, name, holds=holds)]
+            with TieredCache(name, tiers(url, holds=holds), load=Origin(path).load) as next_one:
                 if not looks[0] and next_one.get("key") != Origin(path).load("key"):
                     looks.append(["a reader"])
-                looks.append(older(where, path, name))
+                looks.append(older(url, path, name, holds=holds))
                 if step % 4 == 0:
                     time.sleep(1.2 * LEASE)
                     next_one.get("key")
-                    looks.append(older(where, path, name))
+                    looks.append(older(url, path, name, holds=holds))
             if any(looks):
                 bad += 1
                 print(change, step, looks)

@@ -37,7 +37,8 @@ def test_slots_are_those_of_the_specification():
 def test_what_belongs_to_an_entry_is_in_its_slot(namespace, name):
     keys = Keys(namespace)
     assert slot(keys.lease(name)) == slot(keys.removal(name)) == slot(keys.entry(name))
-    assert len({keys.lease(name), keys.removal(name), keys.entry(name)}) == 3
+    assert len(set(keys.of(name))) == 3
+    assert keys.of(name) == (keys.entry(name), keys.lease(name), keys.removal(name))
 
 
 @pytest.mark.parametrize("name", TAGGED)

@@ -41,7 +41,8 @@ def test_what_is_kept_of_a_name_is_in_one_slot(name, namespace):
     keys = PartedKeys(namespace)
     slots = {key_slot(key(name).encode("utf-8", "surrogatepass")) for key in (keys.entry, keys.lease, keys.removal)}
     assert slots == {slot_of(TAGS[part(name)])}
-    assert len({keys.entry(name), keys.lease(name), keys.removal(name)}) == 3
+    assert len(set(keys.of(name))) == 3
+    assert keys.of(name) == (keys.entry(name), keys.lease(name), keys.removal(name))
     assert keys.meaning(keys.entry(name).encode("utf-8", "surrogatepass")) == ("entry", name)
     for other in (keys.lease(name), keys.removal(name), keys.owner, keys.tags):
         assert keys.meaning(other.encode("utf-8", "surrogatepass")) == ("", "")

@@ -174,10 +174,11 @@ class Books:
         until = record.deadline
         if options.early and loader is not None and until < math.inf and not record.refreshing:
             until = self._refresh_at(record, options)
-        if self.polled or record.loose or record.confirmed < self.since:
-            until = min(until, record.confirmed + self.options.max_staleness)
+        confirmed = record.confirmed
+        if self.polled or record.loose or confirmed < self.since:
+            until = min(until, confirmed + self.options.max_staleness)
         record.until = until
-        if record.confirmed < self.since and until > record.confirmed + self.options.max_staleness:
+        if confirmed < self.since and until > confirmed + self.options.max_staleness:
             record.until = -math.inf  # changes may have been missed since the first look at `since`
 
     def _refresh_at(self, record: Record, options: Options) -> float:

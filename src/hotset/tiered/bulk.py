@@ -207,6 +207,9 @@ class Bulk(Loads):
                     yield from loading
             except Exception as error:  # noqa: BLE001 - each key is looked at below
                 failure = error
+            except BaseException:
+                scopes.give_up()  # an interrupt may have come just where they end
+                raise
         for name, flight in (led | awaited).items():
             limit = patience[name]
             timeout = None if limit is None else max(0.0, begun + limit - time.monotonic())

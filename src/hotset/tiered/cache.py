@@ -8,6 +8,7 @@ import inspect
 import math
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from hotset._engine import Fresh, Memo
@@ -71,8 +72,9 @@ class TieredCache(Generic[K, V]):
 
     Options (see `Options`) are given here for the cache and to most methods for one call.
 
-    Raises TypeError and ValueError for arguments that cannot be used. A level that fails raises nothing here: it is
-    counted, and left out as long as its breaker says so.
+    Raises TypeError and ValueError for arguments that cannot be used, and warns (RuntimeWarning) of shared levels that
+    do not keep through a crash what is written through them. A level that fails raises nothing here: it is counted, and
+    left out as long as its breaker says so.
     """
 
     def __init__(
@@ -115,6 +117,14 @@ class TieredCache(Generic[K, V]):
         names = [tier.name for tier in tiers]
         if len(set(names)) < len(names):
             raise ValueError(f"tiers must have different names, got {', '.join(names)}")
+        unheld = [tier.name for tier in tiers if tier.shared and not getattr(tier, "holds", False)]
+        if unheld and (self._origin.saves or self._origin.deletes) and self._policies.only is not WritePolicy.BEHIND:
+            warnings.warn(
+                f"{', '.join(unheld)} cannot hold keys while the origin is written: a process that is killed in "
+                "between leaves an older value there until its life ends",
+                RuntimeWarning,
+                2,
+            )
         self.name = name
         self.options = Options.of(options)
         self._load = one_by(load_many) if load is None and load_many is not None else load

@@ -53,7 +53,9 @@ class Ask:
 
     def block(self, _shell: Shell) -> Any:
         """See Effect."""
-        return self.level.ask(self.operation, *self.arguments, **self.named)
+        if self.named:
+            return self.level.ask(self.operation, *self.arguments, **self.named)
+        return self.level.ask(self.operation, *self.arguments)
 
     async def wait(self, shell: Shell) -> Any:
         """See Effect. What concerns one name is joined with the like of the same turn of the loop."""
@@ -171,7 +173,11 @@ class Run:
         scope = self.flight.scope(apart=self.timeout is not None)
         flow = self.flow(scope=scope)
         if self.timeout is None:
-            return shell.drive(flow)
+            try:
+                return shell.drive(flow)
+            except BaseException:
+                scope.give_up()  # an interrupt may have come just where it ends
+                raise
         shell.spawn(flow, scope.give_up)
         return self.flight.wait(self.timeout)
 

@@ -38,7 +38,7 @@ import math
 import os
 import reprlib
 import threading
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -71,16 +71,17 @@ class _Turn(enum.Enum):
 class _Load:
     """What the graph knows of a flight. Contexts that outlive the load hold on to it, hence not to the value."""
 
-    __slots__ = ("awaits", "done", "thread")
+    done = False
+    lead = 0  # counts the leaders that gave up
+    thread: int | None = None  # where it goes on
 
     def __init__(self) -> None:
-        self.done = False
-        self.thread: int | None = None  # where it goes on
-        self.awaits: list[_Load] = []  # loads that it cannot end before, once for each wait
+        self.awaits: dict[_Waiter, _Load] = {}  # loads that it cannot end before, by the wait
 
 
-# Seconds after which a follower takes the lead from one who has not begun. An interrupt may come between the moment in
-# which somebody is made the leader and the statement that would tell of the end.
+# Seconds after which a follower takes the lead from one who has not begun, and sees what he was not woken for. An
+# interrupt may come after any call: between the moment in which somebody is made the leader and the statement that
+# would tell of the end, or in the middle of what is below.
 _GRACE: Final = 1.0
 # Guards all tables, flights and loads, because a ring of waits may go over several caches. Held for moments, by misses
 # only. Reentrant: a key's __eq__ or a finalizer may use a cache here.
@@ -89,8 +90,10 @@ _lock = threading.RLock()
 _forks = 0
 # Thread -> the load that it waits for and can do nothing else.
 _blocked: Final[dict[int, _Load]] = {}
+# A load, and the number of its leader whose code this is: of another one's load it is no part any more.
+_Place: TypeAlias = tuple[_Load, int]
 # The loads, the outermost first, that cannot end before the present code does.
-_scopes: Final[contextvars.ContextVar[tuple[_Load, ...]]] = contextvars.ContextVar("hotset_scopes", default=())
+_scopes: Final[contextvars.ContextVar[tuple[_Place, ...]]] = contextvars.ContextVar("hotset_scopes", default=())
 
 
 class Flights(Generic[_T]):
@@ -117,7 +120,7 @@ class Flights(Generic[_T]):
                 self._table.clear()
                 self._forks = _forks
             flight = self._table.get(key)
-            if flight is None:
+            if flight is None or flight._load.done:
                 flight = self._table[key] = Flight(key, self._table)
                 return flight, True
             if flight._leaderless:
@@ -153,42 +156,27 @@ class Flights(Generic[_T]):
 class Flight(Generic[_T]):
     """One load, and those who wait for it. Made by `Flights.join`."""
 
-    __slots__ = (
-        "_arriving",
-        "_begun",
-        "_error",
-        "_forks",
-        "_lead",
-        "_leaderless",
-        "_load",
-        "_table",
-        "_traceback",
-        "_value",
-        "_waiters",
-        "detached",
-        "fenced",
-        "key",
-    )
+    # What few flights change is the class's till then: every miss makes a flight.
+
+    # The key was written or invalidated since the flight began: what it brings must not be stored.
+    fenced = False
+    detached = False  # later callers have begun another one, or will
+    _begun = False  # the present one has entered its scope
+    _leaderless = False
+    # Who have joined and do not wait yet: they may be given the lead when they do. Where the count is too low, by a
+    # leader that waits, or too high, by one who never does, and only if nobody leads, it costs a second load or an
+    # entry in the table.
+    _arriving = 0
+    _value: Any = None
+    _error: BaseException | None = None
+    _traceback: TracebackType | None = None
 
     def __init__(self, key: Hashable, table: dict[Hashable, Flight[_T]]) -> None:
         self.key = key
-        # The key was written or invalidated since the flight began: what it brings must not be stored.
-        self.fenced = False
-        self.detached = False  # later callers have begun another one, or will
         self._table = table
         self._forks = _forks
         self._load = _Load()
-        self._lead = 0  # counts the leaders that gave up
-        self._begun = False  # the present one has entered its scope
-        self._leaderless = False
-        # Who have joined and do not wait yet: they may be given the lead when they do. Where the count is too low, by a
-        # leader that waits, or too high, by one who never does, and only if nobody leads, it costs a second load or an
-        # entry in the table.
-        self._arriving = 0
         self._waiters: dict[_Waiter, None] = {}  # in order
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self._traceback: TracebackType | None = None
 
     def __repr__(self) -> str:
         state = "done" if self.done else "fenced" if self.fenced else "under way"
@@ -219,7 +207,7 @@ class Flight(Generic[_T]):
 
     def abandon(self) -> None:
         """Give the lead up to the first follower in line, else to whoever comes next. Nothing if it is over."""
-        self._abandon(self._lead)
+        self._abandon(self._load.lead)
 
     def wait(self, timeout: float | None = None) -> _T | Literal[Lead.LEAD]:
         """Wait as a thread for the value, up to `timeout` seconds; None for ever. LEAD if the caller leads from now on.
@@ -228,33 +216,33 @@ class Flight(Generic[_T]):
         raised one of these itself. Raises RuntimeError at once if the load waits for the caller.
         """
         waiter = _Waiter(None, threading.get_ident())
-        turn = self._stand(waiter)
-        if turn is None:
-            left = math.inf if timeout is None else max(timeout, 0)
-            try:
+        try:
+            turn = self._stand(waiter)
+            if turn is None:
+                left = math.inf if timeout is None else max(timeout, 0)
                 while True:
-                    overdue = None if self._begun else self._lead
+                    overdue = None if self._begun else self._load.lead
                     if waiter.gate.acquire(timeout=min(left, _GRACE)):
                         break
                     left -= _GRACE
-                    if left <= 0 or self._takes_over(waiter, overdue):
+                    if left <= 0 or self._goes_on(waiter, overdue):
                         break
-            except BaseException:  # an interrupt of the main thread
-                self._desert(waiter)
-                raise
-            turn = self._step_out(waiter)
+                turn = self._step_out(waiter)
+        except BaseException:  # an interrupt of the main thread
+            self._desert(waiter)
+            raise
         return self._outcome(turn, timeout)
 
     async def await_(self, timeout: float | None = None) -> _T | Literal[Lead.LEAD]:  # noqa: ASYNC109 - may be None
         """Do the same as `wait` as a task, on whichever loop it runs."""
         loop = asyncio.get_running_loop()
         waiter = _Waiter(loop.create_future(), None)
-        turn = self._stand(waiter)
-        if turn is None:
-            left = math.inf if timeout is None else timeout
-            try:
+        try:
+            turn = self._stand(waiter)
+            if turn is None:
+                left = math.inf if timeout is None else timeout
                 while waiter.future is not None:
-                    overdue = None if self._begun else self._lead
+                    overdue = None if self._begun else self._load.lead
                     timer = loop.call_later(min(left, _GRACE), _resolve, (waiter.future,))
                     try:
                         await waiter.future
@@ -262,13 +250,13 @@ class Flight(Generic[_T]):
                         timer.cancel()
                     left -= _GRACE
                     with _lock:
-                        if waiter.turn is not _Turn.LATE or left <= 0 or self._takes_over(waiter, overdue):
+                        if left <= 0 or self._goes_on(waiter, overdue):
                             break
                         waiter.future = loop.create_future()
-            except BaseException:  # cancelled, or the loop has gone and the task is collected
-                self._desert(waiter)
-                raise
-            turn = self._step_out(waiter)
+                turn = self._step_out(waiter)
+        except BaseException:  # cancelled, or the loop has gone and the task is collected
+            self._desert(waiter)
+            raise
         return self._outcome(turn, timeout)
 
     def _outcome(self, turn: _Turn, timeout: float | None) -> _T | Literal[Lead.LEAD]:
@@ -291,7 +279,7 @@ class Flight(Generic[_T]):
             if self._leaderless or self._forks != _forks:
                 self._leaderless = False
                 return _Turn.LEAD
-            waiter.chain = _present()
+            waiter.chain = tuple(load for load, _ in _present())
             if _meets(self._load, waiter.chain, waiter.thread):
                 raise RuntimeError(
                     f"the load of key {reprlib.repr(self.key)} waits for itself: its loader asks for the same key, "
@@ -299,29 +287,32 @@ class Flight(Generic[_T]):
                 )
             self._waiters[waiter] = None
             for load in waiter.chain:
-                load.awaits.append(self._load)
+                load.awaits[waiter] = self._load
             if waiter.thread is not None:
                 waiter.before = _blocked.get(waiter.thread)
                 _blocked[waiter.thread] = self._load
             return None
 
-    def _takes_over(self, waiter: _Waiter, overdue: int | None) -> bool:
-        """Give the lead to one who waits, if the leader of that number has not begun still."""
+    def _goes_on(self, waiter: _Waiter, overdue: int | None) -> bool:
+        """Whether a wait is over: also if the leader of that number has not begun still, whose lead it takes."""
         with _lock:
-            if self._begun or self._lead != overdue or waiter not in self._waiters:
-                return False
-            del self._waiters[waiter]
-            self._lead += 1
-            waiter.turn = _Turn.LEAD
-            return True
+            if waiter.turn is _Turn.LATE:
+                if self._load.done:
+                    waiter.turn = _Turn.DONE
+                elif not self._begun and self._load.lead == overdue:
+                    self._waiters.pop(waiter, None)
+                    self._leaderless = False
+                    self._load.lead += 1
+                    waiter.turn = _Turn.LEAD
+            return waiter.turn is not _Turn.LATE
 
     def _step_out(self, waiter: _Waiter) -> _Turn:
-        """End a wait, and return what has come of it."""
+        """End a wait, and return what has come of it; may be done twice."""
         with _lock:
             self._waiters.pop(waiter, None)
             for load in waiter.chain:
-                load.awaits.remove(self._load)
-            if waiter.thread is not None:
+                load.awaits.pop(waiter, None)
+            if waiter.thread is not None and _blocked.get(waiter.thread) is self._load:
                 if waiter.before is None:
                     _blocked.pop(waiter.thread, None)
                 else:
@@ -332,22 +323,23 @@ class Flight(Generic[_T]):
         """End a wait whose caller cannot go on, and pass on the lead if it was given meanwhile."""
         with _lock:
             if self._step_out(waiter) is _Turn.LEAD:
-                self._abandon(self._lead)
+                self._abandon(self._load.lead)
 
     def _abandon(self, lead: int) -> None:
         """Pass the lead on, unless the one of this number has been passed on."""
         with _lock:
-            if self._load.done or self._lead != lead:
+            if self._load.done or self._load.lead != lead:
                 return
-            self._lead += 1
+            self._load.lead += 1
             self._begun = False
             self._load.thread = None
             while self._waiters and self._forks == _forks:
                 first = next(iter(self._waiters))
                 del self._waiters[first]
+                first.turn = _Turn.LEAD
                 if _wake([first]):
-                    first.turn = _Turn.LEAD
                     return
+                first.turn = _Turn.LATE
             self._leaderless = True
             if not self._arriving:
                 self._forget()
@@ -357,8 +349,9 @@ class Flight(Generic[_T]):
         with _lock:
             if self._load.done:
                 return False
-            self._value, self._error = value, error
-            self._traceback = None if error is None else error.__traceback__
+            self._value = value
+            if error is not None:
+                self._error, self._traceback = error, error.__traceback__
             self._load.done = True
             if not self._waiters:
                 self._forget()
@@ -402,10 +395,10 @@ class Scope:
     def __init__(self, flight: Flight[Any], *, apart: bool) -> None:
         self._flight = flight
         self._apart = apart
-        self._lead = flight._lead
+        self._lead = flight._load.lead
 
     def give_up(self) -> None:
-        """Abandon the flight if it was not entered and will not be, as when its task was cancelled before it began.
+        """Abandon the flight: the statement was not entered and will not be, or was broken off where it begins or ends.
 
         Does nothing if the flight is over or led by somebody else by now.
         """
@@ -413,10 +406,17 @@ class Scope:
 
     def __enter__(self) -> None:
         flight = self._flight
-        flight._begun = True
         load = flight._load
-        load.thread = threading.get_ident()
-        self._token = _scopes.set((load,) if self._apart else (*_present(), load))
+        place = load, self._lead
+        try:
+            thread = threading.get_ident()
+            around = () if self._apart else _present()
+            self._token = _scopes.set((*around, place) if around else (place,))
+        except BaseException:  # an interrupt: there will be no end
+            self.give_up()
+            raise
+        flight._begun = True
+        load.thread = thread
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -437,21 +437,25 @@ class Scopes:
     __slots__ = ("_apart", "_flights", "_token")
 
     def __init__(self, flights: Iterable[Flight[Any]], *, apart: bool = False) -> None:
-        self._flights = [(flight, flight._lead) for flight in flights]
+        self._flights = [(flight, flight._load.lead) for flight in flights]
         self._apart = apart
 
     def give_up(self) -> None:
-        """Abandon the flights if the statement was not entered and will not be; see `Scope.give_up`."""
+        """Abandon the flights; see `Scope.give_up`."""
         for flight, lead in self._flights:
             flight._abandon(lead)
 
     def __enter__(self) -> None:
-        thread = threading.get_ident()
-        for flight, _ in self._flights:
-            flight._begun = True
-            flight._load.thread = thread
-        loads = tuple(flight._load for flight, _ in self._flights)
-        self._token = _scopes.set(loads if self._apart else (*_present(), *loads))
+        try:
+            thread = threading.get_ident()
+            for flight, _ in self._flights:
+                flight._begun = True
+                flight._load.thread = thread
+            places = tuple((flight._load, lead) for flight, lead in self._flights)
+            self._token = _scopes.set(places if self._apart else (*_present(), *places))
+        except BaseException:  # an interrupt: there will be no end
+            self.give_up()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -465,7 +469,7 @@ class Scopes:
             _leave(self._token)
 
 
-def _leave(token: contextvars.Token[tuple[_Load, ...]]) -> None:
+def _leave(token: contextvars.Token[tuple[_Place, ...]]) -> None:
     """Belong again to the loads of before."""
     try:  # noqa: SIM105 - `suppress` takes as long as the rest of a scope
         _scopes.reset(token)
@@ -473,10 +477,10 @@ def _leave(token: contextvars.Token[tuple[_Load, ...]]) -> None:
         pass
 
 
-def _present() -> tuple[_Load, ...]:
+def _present() -> tuple[_Place, ...]:
     """Return the loads that the present code belongs to, without those that it has outlived."""
-    loads = _scopes.get()
-    return tuple(load for load in loads if not load.done) if loads else loads
+    places = _scopes.get()
+    return tuple(place for place in places if not place[0].done and place[0].lead == place[1]) if places else places
 
 
 def _meets(load: _Load, chain: tuple[_Load, ...], thread: int | None) -> bool:
@@ -492,7 +496,7 @@ def _meets(load: _Load, chain: tuple[_Load, ...], thread: int | None) -> bool:
         if load in chain or (thread is not None and load.thread == thread):
             return True
         seen.add(load)
-        ahead.extend(load.awaits)
+        ahead.extend(load.awaits.values())
         if load.thread in _blocked:
             ahead.append(_blocked[load.thread])
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from hotset._wire import Asker
 from hotset.errors import CodecError, TierError, TierTimeout, TierUnavailable
 from hotset.tiered.latency import Latencies
 from hotset.tiered.stats import LevelStats
@@ -18,17 +19,18 @@ __all__ = ["Level"]
 _RECENT = 1 / 16  # the weight of the latest reading
 
 
-class Level:
-    """Asks a tier, unless its breaker or its switch keeps it out, and keeps count."""
+class Level(Asker):
+    """Asks a tier, unless its breaker or its switch (`on`) keeps it out, and keeps count."""
+
+    tier: Tier
+    breaker: Breaker
+    latencies: Latencies
 
     def __init__(self, tier: Tier, breaker: Breaker) -> None:
-        self.tier = tier
+        super().__init__(tier, breaker, Latencies())
         self.name = tier.name
-        self.breaker = breaker
-        self.on = True
         self.streams = bool(getattr(tier, "streams", False))  # whether it tells of changes by others
         self.local = bool(getattr(tier, "local", False))  # whether it is of this host alone
-        self.latencies = Latencies()
         self.reads = self.hits = self.errors = self.timeouts = 0
         self.writes = self.fills = self.fills_refused = 0
         self.missing = 0.0  # the share of the latest readings that found nothing
@@ -42,22 +44,8 @@ class Level:
         """What keeps the tier out, or "closed"."""
         return self.breaker.state if self.on else "off"
 
-    def ask(self, operation: str, *arguments: Any, **named: Any) -> Any:
-        """Have the tier do something. Raises TierError."""
-        if not self.on or not self.breaker.closed:
-            self._let_through()
-        start = time.perf_counter()
-        try:
-            answer = getattr(self.tier, operation)(*arguments, **named)
-        except BaseException as error:
-            self._failed(error)
-            raise
-        self.latencies.record(time.perf_counter() - start)
-        self.breaker.success()
-        return answer
-
     async def aask(self, operation: str, *arguments: Any, **named: Any) -> Any:
-        """Have the tier do something, on the running loop. Raises TierError."""
+        """Have the tier do something, as `ask`, on the running loop. Raises TierError."""
         if not self.on or not self.breaker.closed:
             self._let_through()
         start = time.perf_counter()
@@ -99,11 +87,12 @@ class Level:
             reads = hits = len(reading.opened.values)
         else:
             reads, hits = len(reading.found), 0
-            for found in reading.found:
-                if found[0] is not None and found[0].life > 0:
+            for entry, _, _ in reading.found:
+                if entry is not None and entry.life > 0:
                     hits += 1
         self.reads += reads
-        self.hits += hits
+        if hits:
+            self.hits += hits
         if reads:
             self.missing += _RECENT * (1 - hits / reads - self.missing)
         if reading.refused:

@@ -82,6 +82,11 @@ class WritePolicies:
                 f"write must be one of {_names()}, a mapping of patterns to these, or a callable, got {choice!r}"
             )
 
+    @property
+    def only(self) -> WritePolicy | None:
+        """The policy of all keys, if they have the same."""
+        return self._one
+
     def checked(self, policy: Any, what: str = "write") -> WritePolicy:
         """Return a policy that the cache can do. Raises TypeError, ValueError."""
         chosen = policy_of(policy, what)

@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import hiredis
 
+from hotset._wire import packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.links import Stale, packed
-from hotset.tiers.scripts import FREE, SCRIPTS
+from hotset.tiers.links import Stale
+from hotset.tiers.scripts import FREE, REMOVE, SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -45,7 +46,6 @@ _TRY_AGAIN_AFTER: Final = 0.01  # seconds
 # What has come before a deadline is still read after it, when another node was waited for in vain.
 _GRACE: Final = 0.005
 _SOURCES: Final = {script.sha: script.source for script in SCRIPTS}
-_SPLIT: Final = {"MGET": "GET", "UNLINK": "UNLINK"}
 # With these a node says that it is not what it was taken for.
 _WRONG: Final = frozenset(("CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN"))
 _READING: Final = frozenset(("GET", "HMGET", "MGET", "TIME"))
@@ -120,7 +120,7 @@ class _Batch:
 
     def request(self) -> bytes:
         """Return what goes over the wire."""
-        return b"".join([each.request if isinstance(each, Fetch) else packed((each,)) for each in self.commands])
+        return b"".join([each.request if isinstance(each, Fetch) else packed([each]) for each in self.commands])
 
 
 class _Left:
@@ -460,13 +460,20 @@ class Dispatch:
 
 
 def _singles(command: Command) -> list[Command]:
-    """Return commands that do the same key by key, if there are any."""
-    verb = str(command[0])
-    if verb in _SPLIT:
-        return [(_SPLIT[verb], key) for key in command[1:]]
+    """Return commands that do the same key by key, if there are any.
+
+    A removal has its leases go first: an older load may else be stored between the two.
+    """
+    if command[0] == "MGET":
+        return [("GET", key) for key in command[1:]]
+    entries: Sequence[Any] = ()
+    leases: Sequence[Any] = ()
     if command[1] in FREE:
-        return [(verb, command[1], "1", key) for key in command[3:]]
-    return []
+        leases = command[3:]
+    elif command[1] in REMOVE:
+        half = (3 + len(command)) // 2
+        entries, leases = command[3:half], command[half:]
+    return [*(("EVAL", FREE.source, "1", key) for key in leases), *(("UNLINK", key) for key in entries)]
 
 
 def _kind(reply: Any) -> str:

@@ -71,6 +71,13 @@ class Keys:
         """Return where it says who has removed a name."""
         return self._removal + name + "}" if "}" not in name else _beside(self._removal, name)
 
+    def of(self, name: str) -> tuple[str, str, str]:
+        """Return where the entry of a name is, its lease, and who has removed it."""
+        if "}" in name:
+            return self._entry + name, self.lease(name), self.removal(name)
+        end = name + "}"
+        return self._entry + name, self._lease + end, self._removal + end
+
     def bell(self, tag: str) -> str:
         """Return what rings when a tag is invalidated."""
         return self._bell + tag

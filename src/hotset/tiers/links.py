@@ -26,6 +26,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
+from hotset._wire import Talk, packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 
 try:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from hotset.tiers.servertime import ServerTime
 
-__all__ = ["AsyncLink", "AsyncLinks", "Command", "Demoted", "Endpoint", "Link", "packed", "raise_refusal"]
+__all__ = ["AsyncLink", "AsyncLinks", "Command", "Demoted", "Endpoint", "Link", "raise_refusal"]
 
 # No numbers: to make text of one, hiredis asks Python, and does not survive it if a signal raises something then.
 Command: TypeAlias = "tuple[str | bytes, ...]"
@@ -73,24 +74,10 @@ _REFUSALS: Final = frozenset(
     )
 )
 _SYSTEMS_OWN: Final[Any] = _socket.socket.recv_into
-# hiredis has types for less than what it takes: any number of words, any buffer.
-_pack: Final[Callable[[tuple[Any, ...]], bytes]] = hiredis.pack_command
 
 
 class Stale(TierUnavailable):
     """The server has closed a connection that was idle, before it said anything to the last request."""
-
-
-def packed(commands: Sequence[Command]) -> bytes:
-    """Return commands as they go over the wire."""
-    try:
-        return b"".join(map(_pack, commands))
-    except UnicodeEncodeError:  # a lone surrogate: legal in a str, and so in a name
-        return b"".join(map(_pack, map(_encoded, commands)))
-
-
-def _encoded(command: Command) -> Command:
-    return tuple(word.encode("utf-8", "surrogatepass") if isinstance(word, str) else word for word in command)
 
 
 def raise_refusal(reply: object) -> NoReturn:
@@ -317,6 +304,7 @@ class Link:
 
     __slots__ = (
         "_ample",
+        "_ask",
         "_buffer",
         "_feed",
         "_more",
@@ -348,6 +336,10 @@ class Link:
         # The timeout of the socket object while there is ample time.
         self._usual = None if _bound_by_kernel(connection, timeout) else timeout
         connection.settimeout(self._usual)
+        # What is commonest, without going to and fro between Python and the system.
+        self._ask: Callable[[bytes, list[Any], int], bool | None] | None = None
+        if self._usual is None:
+            self._ask = Talk(connection.fileno(), self._buffer, self._feed, self._next, self._more, _MORE).ask
 
     def exchange(self, request: bytes, count: int, deadline: float) -> list[Any]:
         """Send a request and return so many replies, error replies among them.
@@ -359,8 +351,18 @@ class Link:
         replies: list[Any] = []
         try:
             # What is short is taken in at once by a connection on which nothing is outstanding.
-            if deadline - monotonic() < self._ample or len(request) > _SENT_AT_ONCE:
+            if len(request) > _SENT_AT_ONCE or deadline - monotonic() < self._ample:
                 self._hold(deadline)
+            elif count and self._ask is not None and not self._short:  # a socket with a time of its own does not block
+                clean = self._ask(request, replies, count)
+                if len(replies) == count:
+                    self.clean = cast("bool", clean)
+                    return replies
+                if clean is None:
+                    raise self._lost(replies, "the server has closed the connection")
+                request = b""
+                if deadline - monotonic() < self._ample:
+                    self._hold(deadline)
             if request:
                 self._send(request)
             if not count:
@@ -446,6 +448,7 @@ class Link:
     def close(self) -> None:
         """Give it up. In a forked child this does not touch the parent's connection."""
         self.clean = False
+        self._ask = None  # the number of the socket may soon be another's
         self._socket.close()
 
 

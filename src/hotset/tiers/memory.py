@@ -17,7 +17,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, Any, Final
 
-from hotset._engine import Fresh, make_record, make_records, plan_recording
+from hotset._engine import Recorded, make_record, make_records, plan_recording
 from hotset.durations import seconds
 from hotset.errors import TierError
 from hotset.forks import tell_child
@@ -40,40 +40,18 @@ _USED_AT_ONCE: Final = 200  # names, under the lock
 _NEVER: Final = -math.inf
 
 
-class Record(Fresh):
-    """What the memory keeps of a name. Moments are of time.monotonic.
+class Record(Recorded):
+    """What the memory keeps of a name. Made by make_record and make_records; moments are of time.monotonic.
 
-    `until` is the earliest moment at which somebody must think: the end of the life, of the time to refresh ahead, or
-    never to be served as it is (a negative entry). Made by make_record and make_records.
+    - `until`: the earliest moment at which somebody must think: the end of the life, of the time to refresh ahead, or
+      never to be served as it is (a negative entry).
+    - `deadline`: of the life. `gone`: when it is dropped.
+    - `confirmed`: the value was the shared tiers' at this moment at the latest.
+    - `loose`: nobody will tell if another process invalidates it: to be confirmed after a while.
+    - `refreshing`: someone has been sent for a newer one.
     """
 
-    __slots__ = (
-        "absent",
-        "born",
-        "confirmed",
-        "cost",
-        "deadline",
-        "epoch",
-        "gone",
-        "loose",
-        "refreshing",
-        "tags",
-        "version",
-        "writer",
-    )
-
-    born: float
-    deadline: float  # of the life
-    gone: float  # when it is dropped
-    confirmed: float  # the value was the shared tiers' at this moment at the latest
-    version: bytes
-    cost: float
-    absent: bool
-    tags: tuple[str, ...]
-    epoch: int
-    writer: str
-    loose: bool  # nobody will tell if another process invalidates it: to be confirmed after a while
-    refreshing: bool  # someone has been sent for a newer one
+    __slots__ = ()
 
     def entry(self, now: float) -> Entry:
         """Return what the record holds, as tiers pass it on."""
@@ -91,7 +69,7 @@ class Record(Fresh):
         )
 
 
-_PLAN: Final = plan_recording(Record, Entry)
+_PLAN: Final = plan_recording(Entry)
 
 
 class Fences:
@@ -241,8 +219,7 @@ class MemoryTier:
         with self._lock:
             held = fence is None or self._holds(name, entry, fence)
             if fence is None or own:
-                self._generations[hash(name) % _GENERATIONS] += 1
-                self._changes += 1
+                self._change(name)
             return self._put(name, entry, confirmed, confirmed if made is None else made, held, own)
 
     def put_many(
@@ -300,7 +277,7 @@ class MemoryTier:
         with self._lock:
             if fences.changes != self._changes or self._tagged or self._sized:
                 return False
-            records, keep = make_records(_PLAN, Record, *opened, confirmed, self.longest, until, loose)
+            records, keep = make_records(Record, *opened, confirmed, self.longest, until, loose)
             # Each says itself when it is gone; the engine only reclaims what is.
             self.store.set_many(zip(keys, records, strict=True), keep if keep < math.inf else None)
         return True

@@ -14,11 +14,12 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from hotset._wire import packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
-from hotset.tiers.links import AsyncLinks, Endpoint, Stale, packed
+from hotset.tiers.links import AsyncLinks, Endpoint, Stale
 from hotset.tiers.parts import PARTS, TAGS, part_of, slot_of
 from hotset.tiers.pool import Pool
-from hotset.tiers.scripts import FREE, RESUME
+from hotset.tiers.scripts import REMOVE, RESUME
 from hotset.tiers.servertime import ServerTime
 
 if TYPE_CHECKING:
@@ -321,9 +322,8 @@ class Nodes:
             while left:
                 some = [left.pop() for _ in range(min(len(left), _AT_ONCE))]
                 try:
-                    leases = list(map(keys.lease, some))
-                    free: Command = ("EVAL", FREE.source, str(len(leases)), *leases)
-                    node.ask([free, ("UNLINK", *map(keys.entry, some))], deadline)
+                    removed = *map(keys.entry, some), *map(keys.lease, some)
+                    node.ask([("EVAL", REMOVE.source, str(len(removed)), *removed)], deadline)
                 except TierError:
                     left.update(some)
                     raise

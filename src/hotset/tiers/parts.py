@@ -96,6 +96,11 @@ class PartedKeys(Keys):
         """Return where it says who has removed a name."""
         return self._removals[part_of(name)] + name
 
+    def of(self, name: str) -> tuple[str, str, str]:
+        """Return where the entry of a name is, its lease, and who has removed it."""
+        part = part_of(name)
+        return self._places[part] + name, self._leases[part] + name, self._removals[part] + name
+
     def together(self, names: Sequence[str]) -> list[Sequence[str]]:
         """Return names in groups, each of one slot."""
         groups: defaultdict[int, list[str]] = defaultdict(list)

@@ -24,10 +24,12 @@ import secrets
 import time
 import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 import hiredis
 
+from hotset._wire import advanced, packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.contract import CLEAR, NOTHING_FOUND, Found, Reading
 from hotset.tiers.keys import Keys
@@ -38,7 +40,6 @@ from hotset.tiers.links import (
     Link,
     Stale,
     check_seconds,
-    packed,
     raise_refusal,
     take_time,
 )
@@ -52,6 +53,7 @@ from hotset.tiers.scripts import (
     HOLD,
     INVALIDATE,
     LEASE,
+    REMOVE,
     SCRIPTS,
     SETTLE,
     STATE,
@@ -255,31 +257,31 @@ class RedisTier:
 
     def _run(self, operation: Operation[_T], *, again: bool = False) -> _T:
         """Carry an operation out; with `again` it does no harm to begin it a second time on another connection."""
-        begun = time.monotonic()
+        begun = monotonic()
         deadline = begun + self.timeout
-        link = self._pool.take(deadline, None if again else begun)
+        pool = self._pool
+        link = pool.take(deadline, None if again else begun)
         try:
             if self._clock.due(begun):
-                asked = time.monotonic()
+                asked = monotonic()
                 take_time(self._clock, asked, link.exchange(packed([("TIME",)]), 1, deadline)[0])
-            commands = next(operation)
-            while True:
+            ended, said = advanced(operation, None)
+            while not ended:
                 try:
-                    replies = link.exchange(packed(commands), len(commands), deadline)
+                    replies = link.exchange(packed(said), len(said), deadline)
                 except Stale:
                     if not again:
                         raise
-                    link = self._pool.another(link, deadline)
-                    replies = link.exchange(packed(commands), len(commands), deadline)
-                commands = operation.send(replies)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+                    link = pool.another(link, deadline)
+                    replies = link.exchange(packed(said), len(said), deadline)
+                ended, said = advanced(operation, replies)
         except Demoted:
             link.clean = False
-            self._pool.clear()
+            pool.clear()
             raise
         finally:
-            self._pool.give(link, begun)
+            pool.give(link, begun)
+        return cast("_T", said)
 
     async def _arun(self, operation: Operation[_T], *, again: bool = False) -> _T:
         """Carry an operation out on the running event loop."""
@@ -447,10 +449,8 @@ class RedisTier:
             if fence is not None and entry.keep > 0:
                 # Who had read nothing has nothing that others must hear of.
                 tell = published and not is_lease(fence)
-                place = keys.entry(name)
-                data = self._wire.encode(place, entry, now)
-                self._own.written.add(entry.version)
-                commands.append(self._fill_command(keys, name, place, data, fence, entry.keep, tell))
+                data = self._encoded(keys, name, entry, now)
+                commands.append(self._fill_command(keys, name, data, fence, entry.keep, tell))
         if not commands:
             return [False] * len(items)
         replies = yield commands
@@ -465,15 +465,14 @@ class RedisTier:
         self,
         keys: Keys,
         name: str,
-        place: str,
         data: bytes,
         fence: bytes,
         keep: float,
         tell: bool,  # noqa: FBT001
     ) -> Command:
         channel, message = (keys.channel, names_message(self._sender, [name])) if tell else ("", "")
-        beside = keys.lease(name), keys.removal(name)
-        return ("EVALSHA", FILL.sha, "3", place, *beside, fence, data, _milliseconds(keep), channel, message)
+        place, lease, removal = keys.of(name)
+        return ("EVALSHA", FILL.sha, "3", place, lease, removal, fence, data, _milliseconds(keep), channel, message)
 
     def _encoded(self, keys: Keys, name: str, entry: Entry, now: float) -> bytes:
         data = self._wire.encode(keys.entry(name), entry, now)
@@ -491,7 +490,7 @@ class RedisTier:
             # An epoch above is one of before the server lost its state, and would be dead for long.
             entry = given if 0 < given.epoch <= present or not present else replace(given, epoch=present)
             if entry.keep <= 0:
-                commands += self._drop(keys, [name])
+                commands.append(_call(REMOVE, (keys.entry(name), keys.lease(name))))
                 continue
             ms = _milliseconds(entry.keep)
             until = () if ms == _FOR_EVER else ("PX", ms)
@@ -513,17 +512,10 @@ class RedisTier:
             else:
                 for name in some:
                     self._own.removed.add(name)
-                commands += self._drop(keys, some)
+                commands.append(_call(REMOVE, [*keys.entries(some), *map(keys.lease, some)]))
             self._publish(keys, some, commands)
         # A server that is out of memory sets no marks, and removes all the same.
         yield from self._asked(commands, optional=range(len(marks)))
-
-    def _drop(self, keys: Keys, names: Sequence[str]) -> list[Command]:
-        """Return what drops entries of names that may be named together, and breaks their leases.
-
-        The leases first: an older load may else be stored between the two.
-        """
-        return [_call(FREE, list(map(keys.lease, names))), ("UNLINK", *keys.entries(names))]
 
     def _hold(self, keys: Keys, names: Sequence[str], expire: bool) -> Operation[Hold]:  # noqa: FBT001
         token = new_version()
@@ -590,7 +582,7 @@ class RedisTier:
             if isinstance(timed, str):
                 return False
             tell = self._mode == "pubsub"
-            command = self._fill_command(keys, name, keys.entry(name), timed, fence_of(data), keep, tell)
+            command = self._fill_command(keys, name, timed, fence_of(data), keep, tell)
             if (yield from self._asked([command])) == [1]:
                 return True
         return False

@@ -24,6 +24,7 @@ __all__ = [
     "HOLD",
     "INVALIDATE",
     "LEASE",
+    "REMOVE",
     "RESUME",
     "SCRIPTS",
     "SETTLE",
@@ -216,6 +217,19 @@ return 1
 """
 )
 
+# KEYS: entries, and as many leases. Drops them, but for holds.
+REMOVE: Final = _script(
+    _FREE
+    + """
+local entries = #KEYS / 2
+for i = 1, entries do
+    free(KEYS[entries + i])
+    redis.call('UNLINK', KEYS[i])
+end
+return 1
+"""
+)
+
 # Ends the life of an entry, or drops it where there is nothing to end it by; what is no entry is dropped. Wants how an
 # entry begins, where its kind is, and the bytes that end its life ('' to drop it).
 _LEAVE: Final = """
@@ -309,4 +323,4 @@ end
 return by
 """)
 
-SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, FREE, EXPIRE, HOLD, SETTLE)
+SCRIPTS: Final = (STATE, INVALIDATE, LEASE, FILL, FREE, REMOVE, EXPIRE, HOLD, SETTLE)

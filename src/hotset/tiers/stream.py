@@ -34,9 +34,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Type
 
 import hiredis
 
+from hotset._wire import packed
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.contract import CLEAR
-from hotset.tiers.links import packed, take_time
+from hotset.tiers.links import take_time
 from hotset.tiers.listening import Listening
 from hotset.tiers.scripts import CHANGED, STATE, TAG_FIELD, State
 from hotset.wire import PREFIX_BYTES
