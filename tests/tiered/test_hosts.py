@@ -3,7 +3,6 @@
 Each cache here is a host: it has a directory of its own. Most have no memory, so that it is the disk that is read.
 """
 
-import random
 import sys
 import time
 
@@ -161,13 +160,17 @@ class TestStaleness:
         near, far = pair
         reads = []
 
-        def read():
-            key = random.randrange(KEYS)
-            began = time.monotonic()
-            reads.append((key, far.cache.get(key), began))
-            time.sleep(0.001)
+        def reader(key):
+            def read():
+                began = time.monotonic()
+                reads.append((key, far.cache.get(key), began))
+                time.sleep(0.001)
 
-        in_threads(read, read, paused(near.write, pause), once(fault), seconds=max(SECONDS, 2.2))
+            return read
+
+        # One a key: who asks for a key that the disk was rid of just before waits for a server that is stalled.
+        readers = [reader(key) for key in range(KEYS)]
+        in_threads(*readers, paused(near.write, pause), once(fault), seconds=max(SECONDS, 2.2))
         assert len(reads) > 50
         assert near.writes > 10
         disk = next(level for level in far.cache.stats().levels if level.name == "disk")
