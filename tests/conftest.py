@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import random
+import signal
 import sys
 
 import pytest
@@ -18,6 +19,10 @@ COMMON = {"deadline": None, "database": None, "suppress_health_check": list(Heal
 settings.register_profile("ci", derandomize=True, max_examples=150, stateful_step_count=50, **COMMON)
 settings.register_profile("thorough", max_examples=1500, stateful_step_count=100, print_blob=True, **COMMON)
 settings.load_profile(os.environ.get("HOTSET_HYPOTHESIS", "ci"))
+
+# A shell has what it runs in the background ignore Ctrl-C, and so all the processes that tests begin and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
