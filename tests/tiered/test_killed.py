@@ -8,10 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from subprocesses import run_script
 from tiered.drivers import own_server, shared_server  # noqa: F401 - fixtures
-
-from hotset.testing.clusters import ValkeyCluster
 
 HERE = pathlib.Path(__file__).resolve().parent
 LANES = 4
@@ -104,38 +101,3 @@ def test_no_older_one_is_given_after_a_newer_one(lanes):
             given[key].append(seq)
         for key, seqs in given.items():
             assert seqs == sorted(seqs), key
-
-
-@pytest.fixture(scope="module")
-def own_cluster(shared_server):
-    with ValkeyCluster() as cluster:
-        yield cluster
-
-
-@pytest.fixture(params=["server", "cluster"])
-def url(request, shared_server):
-    """Where the shared levels are."""
-    return (shared_server if request.param == "server" else request.getfixturevalue("own_cluster")).url
-
-
-def killed_through(url, folder, word):
-    """Have writers killed; in how many cases a level was older then, and of how many."""
-    script = (HERE / "through_killed.py").read_text(encoding="utf-8")
-    lines = run_script(script, url, folder, word, timeout=200).stdout.splitlines()
-    older, steps = (int(line.rpartition(": ")[2]) for line in lines[-2:])
-    return older, steps
-
-
-@pytest.mark.stress
-def test_a_killed_writer_leaves_no_level_older_than_the_origin(url, tmp_path):
-    """It dies before and after every step that it takes, while another process loads and stores what it may."""
-    older, steps = killed_through(url, tmp_path, "holds")
-    assert older == 0
-    assert steps >= 40
-
-
-@pytest.mark.stress
-def test_without_holds_it_would(url, tmp_path):
-    """Or the test above proves nothing."""
-    older, _ = killed_through(url, tmp_path, "")
-    assert older > 0

@@ -1,9 +1,11 @@
 """Processes that change the origin by each policy, and kill themselves before or after the n-th step they take.
 
-python through_killed.py URL FOLDER [holds]
+python writer_killed.py URL FOLDER KIND [holds]
 
-On a Cluster, what is sent to each node and each answer is a step, too. After each, what is left at the levels is
-compared with the origin: while names are held, after another process has read, and after the holds have run out.
+The levels are of a KIND: two servers; a Cluster, where what is sent to each node and each answer is a step, too; one
+level of several members, each of which is a database of the server; or a file. After each step, what is left at the
+levels is compared with the origin: while names are held, after another process has read, and after the holds have run
+out.
 """
 
 import os
@@ -14,11 +16,13 @@ import sys
 import time
 
 from hotset import ClusterTier, RedisTier, TieredCache
+from hotset.tiers import DiskTier, GutterTier, ReplicatedTier, ShardedTier
 from hotset.tiers.links import Link
 
 LEASE = 0.15
 STEPS = "hold", "settle", "write", "remove"
 CHANGES = ("through", "invalidate", "around", "delete", "many")
+FEWER = ("through", "many", "delete")
 
 
 class Origin:
@@ -37,14 +41,28 @@ class Origin:
         self.database.execute("DELETE FROM rows WHERE key = ?", (key,))
 
 
-def tiers(url, *, holds):
+def members(where):
+    """Return what entries are in."""
+    url, folder, kind = where
+    if kind == "disk":
+        return [DiskTier(folder / "disk", max_bytes=1 << 22, lease=LEASE, heartbeat=None)]
     options = {"stream": None, "lease": LEASE, "timeout": 5}
-    if "+cluster" in url:
-        made = [ClusterTier(url, **options)]
-    else:
-        made = [RedisTier(f"{url.rstrip('/0')}/{number}", name=f"level {number}", **options) for number in (1, 2)]
+    if kind == "cluster":
+        return [ClusterTier(url, **options)]
+    return [
+        RedisTier(f"{url.rstrip('/0')}/{number}", name=f"level {number}", **options)
+        for number in ((1, 2, 3) if kind == "replicated" else (1, 2))
+    ]
+
+
+def tiers(where, *, holds, wrap=lambda tier: tier):
+    """Return the levels; each of them, and of its members, is wrapped."""
+    made = [wrap(tier) for tier in members(where)]
+    combined = {"replicated": ReplicatedTier, "sharded": ShardedTier, "gutter": lambda two: GutterTier(*two)}
+    if where[2] in combined:
+        made = [wrap(combined[where[2]](made))]
     for tier in made:
-        tier.holds = holds
+        tier.holds = holds and tier.holds
     return made
 
 
@@ -70,11 +88,11 @@ class Countdown:
         return counted
 
 
-def child(url, path, name, change, step, *, holds):
+def child(where, path, name, change, step, *, holds):
     """Change the origin by the cache, up to a step; another process's reader meddles in between."""
     die = Countdown(step)
     origin = Origin(path)
-    reader = TieredCache(name, tiers(url, holds=holds), load=origin.load)
+    reader = TieredCache(name, tiers(where, holds=holds), load=origin.load)
 
     def meddling(call):
         """Have somebody read the old value at the last moment, and store it if it can be."""
@@ -89,11 +107,13 @@ def child(url, path, name, change, step, *, holds):
 
         return called
 
-    mine = tiers(url, holds=holds)
-    for tier in mine:
+    def counting(tier):
         for verb in STEPS:
             setattr(tier, verb, die.around(getattr(tier, verb)))
-    if "+cluster" in url:
+        return tier
+
+    mine = tiers(where, holds=holds, wrap=counting)
+    if where[2] == "cluster":
         Link.exchange = die.around(Link.exchange)
     cache = TieredCache(name, mine, save=meddling(origin.save), delete=meddling(origin.delete), jitter=0)
     if change == "delete":
@@ -104,11 +124,11 @@ def child(url, path, name, change, step, *, holds):
         cache.set("key", "new", write=change)
 
 
-def older(url, path, name, *, holds):
-    """Return the levels that have something alive that the origin has not."""
+def older(where, path, name):
+    """Return the levels, or members, that have something alive that the origin has not."""
     there = Origin(path).load("key")
     found = []
-    for tier in tiers(url, holds=holds):
+    for tier in members(where):
         tier.open(name, Silent())
         (seen,) = tier.read(["key"]).found
         if seen.entry is not None and seen.entry.life > 0 and seen.entry.value != there:
@@ -122,22 +142,23 @@ class Silent:
         return None
 
 
-def main(url, folder, word=""):
+def main(url, folder, kind, word=""):
     holds = word == "holds"
-    path = pathlib.Path(folder) / f"origin{word}"
+    where = url, pathlib.Path(folder), kind
+    path = where[1] / f"origin{word}"
     steps = bad = 0
-    for change in CHANGES:
+    for change in CHANGES if kind in {"servers", "cluster"} else FEWER:
         step, status = 0, 1
         while status:
             step += 1
             name = f"killed-{word}-{change}-{step}-{os.getpid()}"
             Origin(path).save("key", "old")
-            with TieredCache(name, tiers(url, holds=holds), load=Origin(path).load) as warm:
+            with TieredCache(name, tiers(where, holds=holds), load=Origin(path).load) as warm:
                 warm.get("key")
             pid = os.fork()
             if not pid:
                 try:
-                    child(url, path, name, change, step, holds=holds)
+                    child(where, path, name, change, step, holds=holds)
                 except BaseException as error:
                     os.write(2, f"{change} {step}: {error!r}\n".encode())
                     os._exit(1)
@@ -145,15 +166,15 @@ def main(url, folder, word=""):
             _, status = os.waitpid(pid, 0)
             if status and os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
                 raise SystemExit(f"{change} {step} ended with status {status}")
-            looks = [older(url, path, name, holds=holds)]
-            with TieredCache(name, tiers(url, holds=holds), load=Origin(path).load) as next_one:
+            looks = [older(where, path, name)]
+            with TieredCache(name, tiers(where, holds=holds), load=Origin(path).load) as next_one:
                 if not looks[0] and next_one.get("key") != Origin(path).load("key"):
                     looks.append(["a reader"])
-                looks.append(older(url, path, name, holds=holds))
+                looks.append(older(where, path, name))
                 if step % 4 == 0:
                     time.sleep(1.2 * LEASE)
                     next_one.get("key")
-                    looks.append(older(url, path, name, holds=holds))
+                    looks.append(older(where, path, name))
             if any(looks):
                 bad += 1
                 print(change, step, looks)
