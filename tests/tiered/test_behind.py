@@ -281,21 +281,13 @@ class TestPending:
 
     def test_a_load_that_began_before_does_not_bring_the_old_value(self, make, rows):
         rows["a"] = "old"
-        loading, go = threading.Event(), threading.Event()
-
-        def load(key):
-            value = rows.get(key)
-            loading.set()
-            go.wait(PATIENCE)
-            return value
-
-        cache = make(rows, load=load)
+        cache = make(rows, load=rows.look)
         rows.gate.clear()
         reader = threading.Thread(target=cache.get, args=("a",))
         reader.start()
-        loading.wait(PATIENCE)
+        rows.looked.wait(PATIENCE)
         cache.set("a", "new")
-        go.set()
+        rows.go.set()
         reader.join()
         assert cache.get("a") == "new"
 
@@ -336,23 +328,15 @@ class TestPending:
         rows["a"] = "old"
         name = namespace()
         cache = make(rows, name=name, tiers=[redis_tier(shared_server.url)])
-        loading, go = threading.Event(), threading.Event()
-
-        def load(key):
-            value = rows.get(key)
-            loading.set()
-            go.wait(PATIENCE)
-            return value
-
         options = {"ttl": 60, "refresh_ahead": 0.06, "jitter": 0, "max_staleness": 0.01}
-        with TieredCache(name, [MemoryTier(10), redis_tier(shared_server.url)], load=load, **options) as other:
+        with TieredCache(name, [MemoryTier(10), redis_tier(shared_server.url)], load=rows.look, **options) as other:
             rows.gate.clear()
             cache.set("a", "new", ttl=5, jitter=0)
             assert other.get("a") == "new"
-            eventually(lambda: other.get("a") == "new" and loading.is_set())
+            eventually(lambda: other.get("a") == "new" and rows.looked.is_set())
             rows.gate.set()
             assert cache.behind.flush(PATIENCE)
-            go.set()
+            rows.go.set()
             eventually(lambda: not other.explain("a").loading)
             assert cache.get("a") == "new"
 
@@ -360,24 +344,16 @@ class TestPending:
         rows["a"] = "old"
         name = namespace()
         cache = make(rows, name=name, tiers=[redis_tier(shared_server.url)])
-        loading, go = threading.Event(), threading.Event()
-
-        def load(key):
-            value = rows.get(key)
-            loading.set()
-            go.wait(PATIENCE)
-            return value
-
-        with TieredCache(name, [redis_tier(shared_server.url)], load=load) as other:
+        with TieredCache(name, [redis_tier(shared_server.url)], load=rows.look) as other:
             rows.gate.clear()
             cache.set("a", "new")
             cache.clear()
             reader = threading.Thread(target=other.get, args=("a",))
             reader.start()
-            loading.wait(PATIENCE)
+            rows.looked.wait(PATIENCE)
             rows.gate.set()
             assert cache.behind.flush(PATIENCE)
-            go.set()
+            rows.go.set()
             reader.join()
             assert other.get("a") == cache.get("a") == "new"
 

@@ -21,6 +21,14 @@ class Rows(dict):
         self.refuse = lambda _items: None
         self.gate = threading.Event()
         self.gate.set()
+        self.looked, self.go = threading.Event(), threading.Event()
+
+    def look(self, key):
+        """Look a value up, and be slow to tell it."""
+        value = self.get(key)
+        self.looked.set()
+        self.go.wait(PATIENCE)
+        return value
 
     def save_many(self, items, seq=None):
         self.gate.wait(PATIENCE)
