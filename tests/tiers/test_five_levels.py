@@ -16,6 +16,7 @@ from tiers.zones import restored
 from hotset.tiered import TieredCache
 from hotset.tiered.breaker import Breaker
 from hotset.tiers import ClusterTier, MemoryTier, RedisTier, ReplicaTier
+from hotset.tiers.contract import CLEAR
 
 KEYS = [f"k{number}" for number in range(60)]
 
@@ -92,7 +93,19 @@ def forget(cache):
     cache._logic.memory.store.clear()
 
 
-def test_each_level_answers_in_its_turn_and_fills_those_above(ladder):
+def hearing(cache):
+    """Return what the cache is told of invalidated tags from now on."""
+    heard, told = [], cache._logic.told
+
+    def listen(tags):
+        told(tags)
+        heard.extend(tags)
+
+    cache._logic.told = listen
+    return heard
+
+
+def test_each_level_answers_in_its_turn_and_fills_those_above(ladder, eventually):
     cache = ladder.cache()
     assert who(cache, "k0", 0) == 3, "the replica, and not the database"
     assert who(cache, "k0", 0) == 0
@@ -103,8 +116,11 @@ def test_each_level_answers_in_its_turn_and_fills_those_above(ladder):
     assert who(cache, "k0", 0) == 2, "and in the Cluster"
     forget(cache)
     assert who(cache, "k0", 0) == 1
+    heard = hearing(cache)
     ladder.server.command("FLUSHALL")
     ladder.cluster.flush()
+    # Each of the four servers tells of it, and what is loaded until then is not stored.
+    eventually(lambda: heard.count(CLEAR) == 4)
     forget(cache)
     assert who(cache, "k0", 0) == 3
     ladder.database.save("late", "L")
