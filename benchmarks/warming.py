@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from hotset import MemoryTier, RedisTier, TieredCache
 from hotset.bench.machine import pinned
-from hotset.names import names_of
+from hotset.names import named
 from hotset.testing.servers import ValkeyServer
 from hotset.warming import CacheWarmer, from_hot, from_keys, from_tier
 
@@ -89,7 +89,7 @@ def stages(url: str, keys: list[str], batch: int) -> dict[str, float]:
         tier.read(keys[:1])  # the first one learns what it can use in all others
         for start in range(0, len(keys), batch):
             begun = time.perf_counter()
-            left = dict(zip(names_of(keys[start : start + batch]), keys[start : start + batch], strict=True))
+            left = named(keys[start : start + batch])
             fences = memory.fences()
             for key in left:
                 memory.store.peek(key)

@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import subprocess
+import subprocess
 import sys
 
 import pytest
@@ -310,3 +311,20 @@ def test_a_script_runs_and_writes_json(tmp_path, command):
     assert done.returncode == 0, done.stderr
     assert f"hotset {hotset.__version__}" in done.stdout
     assert out.stat().st_size > 100
+
+
+# The scripts
+
+
+@pytest.mark.skipif(not BENCHMARKS.exists(), reason="a copied tests folder has no benchmarks beside it")
+@pytest.mark.parametrize(
+    "name", ["disk", "hit_ratio", "latency", "memory", "throughput", "tiered", "warming", "writes"]
+)
+def test_every_script_begins(name):
+    """What it imports is there; some of them nothing else runs."""
+    if name == "disk" and sys.platform == "win32":
+        pytest.skip("Windows has no flock, and so no DiskTier")
+    command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
