@@ -4,7 +4,6 @@ import gc
 import os
 import pathlib
 import subprocess
-import subprocess
 import sys
 
 import pytest
