@@ -7,67 +7,21 @@ most. All is O(bytes).
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_Concat
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memset
 
 from envelope cimport (DROPS, EPOCH, EXPIRES, EXTRA, EXTRA_SIZE, Wanted, hotset_crc32, hotset_u16, hotset_u64, is_ahead,
                        is_plain, wanted_in)
-from python cimport PyErr_Clear, PyUnicode_AsUTF8AndSize
+from resp cimport FRAME, Text, digits_of, put_bytes, put_number, text_of
 
 cdef enum:
     MOST_PARTS = 256
-    FRAME = 5              # of a word in RESP, beside its digits: $, CR LF, CR LF
-
-
-cdef struct Text:          # borrowed
-    const char* bytes
-    Py_ssize_t size
-
-
-cdef inline int text_of(str given, Text* text, list kept) except -1:
-    """The UTF-8 of a str, for as long as that and what is kept are there."""
-    text.bytes = PyUnicode_AsUTF8AndSize(<PyObject*>given, &text.size)
-    if text.bytes == NULL:                              # lone surrogates
-        PyErr_Clear()
-        encoded = given.encode("utf-8", "surrogatepass")
-        kept.append(encoded)
-        text.bytes, text.size = PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded)
-    return 0
 
 
 cdef inline uint32_t part_with(const Text* name, uint32_t parts) noexcept nogil:
     """The part of a name."""
     return hotset_crc32(0, <const unsigned char*>name.bytes, name.size) % parts
-
-
-cdef inline int digits_of(Py_ssize_t number) noexcept nogil:
-    """How many decimal digits a number has."""
-    cdef int digits = 1
-    while number >= 10:
-        number //= 10
-        digits += 1
-    return digits
-
-
-cdef inline char* put_number(char* to, char kind, Py_ssize_t number) noexcept nogil:
-    """Write a length as RESP has it: what kind, digits, line end. Where the next goes."""
-    cdef int digits = digits_of(number)
-    cdef int i
-    to[0] = kind
-    for i in range(digits):
-        to[digits - i] = <char>(48 + number % 10)
-        number //= 10
-    to[digits + 1] = 13
-    to[digits + 2] = 10
-    return to + digits + 3
-
-
-cdef inline char* put_bytes(char* to, const char* bytes, Py_ssize_t size) noexcept nogil:
-    """Write bytes. Where the next go."""
-    memcpy(to, bytes, size)
-    return to + size
 
 
 cdef inline uint32_t part_in(str name, uint32_t parts) except? 0xFFFFFFFF:
@@ -102,7 +56,7 @@ cdef inline tuple spread_over(object names, tuple prefixes):
     order = PyBytes_FromStringAndSize(NULL, n)
     which = <unsigned char*>PyBytes_AS_STRING(order)
     for i in range(parts):
-        text_of(prefixes[i], &fronts[i], kept)
+        text_of(<str?>prefixes[i], &fronts[i], kept)
     memset(counts, 0, sizeof(counts))
     memset(sizes, 0, sizeof(sizes))
     texts = <Text*>PyMem_Malloc((n + 1) * sizeof(Text))
@@ -110,7 +64,7 @@ cdef inline tuple spread_over(object names, tuple prefixes):
         raise MemoryError()
     try:
         for i in range(n):
-            text_of(<object>PyList_GET_ITEM(kept, i), &texts[i], kept)
+            text_of(<str?><object>PyList_GET_ITEM(kept, i), &texts[i], kept)
             part = <unsigned char>part_with(&texts[i], <uint32_t>parts)
             which[i] = part
             size = fronts[part].size + texts[i].size

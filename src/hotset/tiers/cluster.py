@@ -22,12 +22,12 @@ import asyncio
 import urllib.parse
 import weakref
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, cast
 
 import redis
 import redis.cluster
 
-from hotset._wire import gather_values
+from hotset._wire import advanced, gather_values
 from hotset.errors import TierError, TierUnavailable
 from hotset.tiers.acknowledged import Acknowledged
 from hotset.tiers.contract import NOTHING_FOUND, Opened, Reading
@@ -169,13 +169,11 @@ class ClusterTier(RedisTier):
             self._look(deadline)
         if self._clock.due(begun):
             self._ask_time(deadline)
-        try:
-            commands = next(operation)
-            while True:
-                replies = exchange(commands, deadline, again=again)
-                commands = operation.send(replies if isinstance(commands, Asked) else _all(replies))
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+        ended, said = advanced(operation, None)
+        while not ended:
+            replies = exchange(said, deadline, again=again)
+            ended, said = advanced(operation, replies if isinstance(said, Asked) else _all(replies))
+        return cast("_T", said)
 
     async def _arun(self, operation: Operation[_T], *, again: bool = False) -> _T:
         begun = monotonic()
@@ -185,13 +183,11 @@ class ClusterTier(RedisTier):
             await asyncio.to_thread(self._look, deadline)
         if self._clock.due(begun):
             await asyncio.to_thread(self._ask_time, deadline)
-        try:
-            commands = next(operation)
-            while True:
-                replies = await exchange(commands, deadline, again=again)
-                commands = operation.send(replies if isinstance(commands, Asked) else _all(replies))
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+        ended, said = advanced(operation, None)
+        while not ended:
+            replies = await exchange(said, deadline, again=again)
+            ended, said = advanced(operation, replies if isinstance(said, Asked) else _all(replies))
+        return cast("_T", said)
 
     def _look(self, deadline: float) -> None:
         """Look at the slots, if nobody has meanwhile. Raises TierError if nothing is known of them."""

@@ -293,19 +293,18 @@ class RedisTier:
                 if self._clock.due(begun):
                     asked = time.monotonic()
                     take_time(self._clock, asked, (await link.exchange(packed([("TIME",)]), 1))[0])
-                commands = next(operation)
-                while True:
-                    request = packed(commands)
+                ended, said = advanced(operation, None)
+                while not ended:
+                    request = packed(said)
                     try:
-                        replies = await link.exchange(request, len(commands))
+                        replies = await link.exchange(request, len(said))
                     except Stale:
                         if not again:
                             raise
                         link = await self._links.link()
-                        replies = await link.exchange(request, len(commands))
-                    commands = operation.send(replies)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
+                        replies = await link.exchange(request, len(said))
+                    ended, said = advanced(operation, replies)
+                return cast("_T", said)
         except Demoted:
             if link is not None:
                 link.close()
