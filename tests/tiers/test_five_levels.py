@@ -4,6 +4,7 @@ Two caches stand for two processes: each has memory, connections and a way to th
 """
 
 import contextlib
+import math
 import random
 import threading
 import time
@@ -111,16 +112,17 @@ def test_each_level_answers_in_its_turn_and_fills_those_above(ladder, eventually
     assert who(cache, "k0", 0) == 0
     forget(cache)
     assert who(cache, "k0", 0) == 1, "what the replica had was put there"
+    heard = hearing(cache)
     ladder.server.command("FLUSHALL")
+    eventually(lambda: heard.count(CLEAR) == 1)
     forget(cache)
     assert who(cache, "k0", 0) == 2, "and in the Cluster"
     forget(cache)
     assert who(cache, "k0", 0) == 1
-    heard = hearing(cache)
     ladder.server.command("FLUSHALL")
     ladder.cluster.flush()
     # Each of the four servers tells of it, and what is loaded until then is not stored.
-    eventually(lambda: heard.count(CLEAR) == 4)
+    eventually(lambda: heard.count(CLEAR) == 5)
     forget(cache)
     assert who(cache, "k0", 0) == 3
     ladder.database.save("late", "L")
@@ -190,12 +192,20 @@ def test_levels_lost_and_back_under_load_serve_nothing_stale(ladder, eventually)
 
     Servers are killed, and so come back empty: with what it has missed a server would come back to a process that only
     the writer could tell. Of the Cluster a primary is killed, and its replica takes over. The replicas of the database
-    are in and out of their bound all the time.
+    are in and out of their bound all the time. While both shared levels are away there is nobody to tell the other
+    process of a change, and who takes over in the Cluster has the old value until the writer has told it: what was
+    written then is due 1.5 s after they are back.
     """
     caches = [ladder.cache(number, max_staleness=1.0) for number in (0, 1)]
     written = dict.fromkeys(KEYS, 0)
     failures, errors = [], []
     ending = threading.Event()
+    alone = [math.inf, math.inf]  # from when to when the writer can tell nobody
+
+    def ready(moment):
+        # A change from just before may be lost with those who were to tell of it.
+        began, ended = alone[0] - 0.1, alone[1]
+        return time.monotonic() > 1.5 + (max(moment, ended) if moment >= began else moment)
 
     def write():
         rng = random.Random(2)
@@ -230,8 +240,8 @@ def test_levels_lost_and_back_under_load_serve_nothing_stale(ladder, eventually)
         try:
             while not ending.is_set():
                 key = rng.choice(KEYS)
-                due.append((time.monotonic() + 1.5, key, written[key]))
-                while due and due[0][0] < time.monotonic():
+                due.append((time.monotonic(), key, written[key]))
+                while due and ready(due[0][0]):
                     _, key, least = due.popleft()
                     try:
                         seen = caches[1].get(key)
@@ -264,9 +274,11 @@ def test_levels_lost_and_back_under_load_serve_nothing_stale(ladder, eventually)
     time.sleep(0.5)
     ladder.away.clear()
     lost = ladder.cluster.primaries()[1]
+    alone[0] = time.monotonic()
     ladder.server.kill()
     ladder.cluster.fail_over(lost)
     ladder.server.start()
+    alone[1] = time.monotonic()
     time.sleep(2.5)
     ending.set()
     for thread in threads:
@@ -278,4 +290,5 @@ def test_levels_lost_and_back_under_load_serve_nothing_stale(ladder, eventually)
         eventually(
             lambda cache=cache: (cache.get("k0"), [level.state for level in cache.stats().levels])[1] == ["closed"] * 4
         )
-        assert all(count > 0 for count in answered(cache)[1:]), "each level has answered something"
+    for counts in zip(*map(answered, caches), strict=True):
+        assert sum(counts) > 0, "each level has answered something"
