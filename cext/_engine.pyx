@@ -6,17 +6,17 @@ What a cache is made of, and what keeps it correct, is in store. This module add
 single flight, copies, and the slots that let the garbage collector and the interpreter see the types as they are.
 """
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject, PyTypeObject, visitproc
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
 from core.slab cimport NIL, SENTINELS
-from envelope cimport (ABSENT, AGE, COST_SLOT, EPOCH, EPOCH_SLOT, FENCE_END, KEEP, LIFE, TAGS, VERSION, VERSION_SLOT,
-                       WRITER, bytes_of, cost_in, hotset_u64)
-from instances cimport get_slot, new_one
+from envelope cimport (ABSENT, AGE, COST_SLOT, DROPS, EPOCH, EPOCH_SLOT, FENCE_END, KEEP, LIFE, TAGS, VERSION, VERSION_SLOT,
+                       WRITER, bytes_of, cost_in, hotset_u64, seconds_till)
+from instances cimport get_slot
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
@@ -1095,11 +1095,27 @@ cdef class Fresh:
         self.until = until
 
 
-cdef class Recorded(Fresh):
-    """A value with what else a memory keeps of an entry. Moments are of time.monotonic. See hotset.tiers.memory.Record."""
+@cython.final
+@cython.freelist(64)
+cdef class Record(Fresh):
+    """What a memory keeps of an entry. Made by make_record and put_records; moments are of time.monotonic.
+
+    - `until`: the earliest moment at which somebody must think: the end of the life, of the time to refresh ahead, or
+      never to be served as it is (a negative entry).
+    - `deadline`: of the life. `gone`: when it is dropped.
+    - `confirmed`: the value was the shared tiers' at this moment at the latest.
+    - `loose`: nobody will tell if another process invalidates it: to be confirmed after a while.
+    - `refreshing`: someone has been sent for a newer one.
+    """
     cdef public double born, confirmed, deadline, gone, cost
     cdef public bint absent, loose, refreshing
-    cdef public object version, writer, tags, epoch
+    cdef public object writer, tags, epoch
+    cdef char version_[FENCE_END - VERSION]
+
+    @property
+    def version(self):
+        """The version of the value: 12 bytes."""
+        return PyBytes_FromStringAndSize(self.version_, sizeof(self.version_))
 
 
 cdef class Memo:
@@ -1245,10 +1261,15 @@ def plan_recording(type entry):
     """What make_record needs to know of entries. See records."""
     return entries_of(entry, types.MemberDescriptorType)
 
-def make_record(bytes plan, type record, entry, double moment, double confirmed, double longest):
-    """The record of an entry as of a moment, not to be served yet."""
+
+def make_record(bytes plan, entry, double moment, double confirmed, double longest):
+    """The record of an entry as of a moment, not to be served yet. Raises ValueError for a version that is none."""
     cdef const Py_ssize_t* e = slots_for(plan, entry)
-    cdef Recorded made = <Recorded?>new_one(record)
+    cdef Record made = Record.__new__(Record)
+    version = get_slot(entry, e[VERSION_SLOT])
+    if not PyBytes_CheckExact(version) or PyBytes_GET_SIZE(version) != sizeof(made.version_):
+        raise ValueError(f"the version of an entry must be {sizeof(made.version_)} bytes, not {version!r}")
+    memcpy(made.version_, PyBytes_AS_STRING(version), sizeof(made.version_))
     made.value = entry.value
     made.until = -HOTSET_NEVER
     made.born = moment - <double>get_slot(entry, e[AGE])
@@ -1257,41 +1278,49 @@ def make_record(bytes plan, type record, entry, double moment, double confirmed,
     made.gone = moment + <double>get_slot(entry, e[KEEP])
     made.cost = get_slot(entry, e[COST_SLOT])
     made.absent = get_slot(entry, e[ABSENT])
-    made.version = get_slot(entry, e[VERSION_SLOT])
     made.tags = get_slot(entry, e[TAGS])
     made.epoch = get_slot(entry, e[EPOCH_SLOT])
     made.writer = get_slot(entry, e[WRITER])
     return made
 
-def make_records(type record, list envelopes, list values, list origins, double now, double moment,
-                 double longest, double until, bint loose):
-    """(records of opened envelopes as of a moment, for how long one is kept at most). O(n)."""
-    cdef list records = []
-    cdef Recorded made
+
+def put_records(Cache cache not None, list keys not None, list envelopes not None, list values not None,
+                list origins not None, double now, double moment, double longest, double until, bint loose):
+    """Set keys to the records of opened envelopes as of a moment. Raises ValueError. O(n).
+
+    Each says itself when it is gone; the cache keeps all for as long as the one that lives longest.
+    """
+    cdef Py_ssize_t n = len(keys), i
+    cdef Record made
     cdef Moments times
-    cdef tuple origin
     cdef const unsigned char* p
     cdef uint64_t epoch = 0
     cdef object epoch_object = 0
+    cdef object ttl = None
     cdef double keep = 0.0
-    for envelope, value, origin in zip(envelopes, values, origins):
+    if not n == len(envelopes) == len(values) == len(origins):
+        raise ValueError("as many keys, envelopes, values and origins are wanted")
+    for i in range(n):
+        keep = max(keep, seconds_till(hotset_u64(bytes_of(envelopes[i]) + DROPS), now))
+    if keep < HOTSET_NEVER:
+        ttl = keep
+    for i in range(n):
+        envelope = envelopes[i]
         p = bytes_of(envelope)
         times = moments_of(p, now, moment, longest)
-        made = <Recorded?>new_one(record)
-        made.value = value
+        made = Record.__new__(Record)
+        memcpy(made.version_, p + VERSION, sizeof(made.version_))
+        made.value = values[i]
         made.until = min(until, times.deadline)
         made.born, made.confirmed, made.deadline, made.gone = times.born, moment, times.deadline, times.gone
         made.cost = cost_in(p)
         made.loose = loose
-        made.version = PyBytes_FromStringAndSize(<const char*>p + VERSION, FENCE_END - VERSION)
-        made.writer, made.tags = origin
+        made.writer, made.tags = <tuple?>origins[i]
         if hotset_u64(p + EPOCH) != epoch:
             epoch = hotset_u64(p + EPOCH)
             epoch_object = epoch
         made.epoch = epoch_object
-        keep = max(keep, times.keep)
-        records.append(made)
-    return records, keep
+        cache.write(keys[i], made, ttl, SET, None)
 
 
 # ---- what Cython cannot declare: slots of the types ----

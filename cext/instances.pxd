@@ -42,9 +42,3 @@ cdef inline void set_slot(object o, Py_ssize_t place, object value) noexcept:
     """Fill a slot that is empty."""
     incref(<PyObject*>value)
     (<PyObject**>(<char*><PyObject*>o + place))[0] = <PyObject*>value
-
-
-cdef inline object new_one(type cls):
-    """An object of an extension class, or of a subclass of one, before its __init__."""
-    cdef tuple nothing = ()
-    return (<PyTypeObject*>cls).tp_new(cls, <PyObject*>nothing, NULL)

@@ -12,7 +12,7 @@ cdef struct Entries:
 
 
 cdef struct Moments:
-    double born, deadline, gone, keep
+    double born, deadline, gone
 
 
 cdef inline const Entries* entries_in(bytes plan) except NULL:
@@ -41,8 +41,7 @@ cdef inline const Py_ssize_t* slots_for(bytes plan, object entry) except NULL:
 cdef inline Moments moments_of(const unsigned char* p, double now, double moment, double longest) noexcept nogil:
     """The times of an opened envelope: it was at `now` of the server's clock, which is `moment` here."""
     cdef Moments m
-    m.keep = seconds_till(hotset_u64(p + DROPS), now)
     m.born = moment - max(0.0, now - <double>hotset_u64(p + CREATED) / 1000)
     m.deadline = moment + min(seconds_till(hotset_u64(p + EXPIRES), now), longest)
-    m.gone = moment + m.keep
+    m.gone = moment + seconds_till(hotset_u64(p + DROPS), now)
     return m

@@ -23,6 +23,7 @@ from typing import (
     Self,
     TypeAlias,
     TypeVar,
+    final,
     overload,
 )
 
@@ -52,9 +53,10 @@ def run_replay(
 _Origins: TypeAlias = list[tuple[str, tuple[str, ...]]]
 
 def plan_recording(entry: type) -> bytes: ...
-def make_record(plan: bytes, record: type[_R], entry: Any, moment: float, confirmed: float, longest: float) -> _R: ...
-def make_records(
-    record: type[_R],
+def make_record(plan: bytes, entry: Any, moment: float, confirmed: float, longest: float) -> Record: ...
+def put_records(
+    cache: Cache[Any, Any],
+    keys: list[Any],
     envelopes: list[Any],
     values: list[Any],
     origins: _Origins,
@@ -63,7 +65,7 @@ def make_records(
     longest: float,
     until: float,
     loose: bool,
-) -> tuple[list[_R], float]: ...
+) -> None: ...
 
 @disjoint_base
 class Fresh:
@@ -71,8 +73,8 @@ class Fresh:
     until: float
     def __init__(self, value: Any = ..., until: float = ...) -> None: ...
 
-@disjoint_base
-class Recorded(Fresh):
+@final
+class Record(Fresh):
     born: float
     confirmed: float
     deadline: float
@@ -81,7 +83,8 @@ class Recorded(Fresh):
     absent: bool
     loose: bool
     refreshing: bool
-    version: bytes
+    @property
+    def version(self) -> bytes: ...
     writer: str
     tags: tuple[str, ...]
     epoch: int

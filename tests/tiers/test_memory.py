@@ -8,12 +8,13 @@ import weakref
 import pytest
 from tiers.fuzz_wire import NOW
 
+from hotset._engine import Record, put_records
 from hotset.errors import TierError
 from hotset.policies import POLICIES
 from hotset.testing.driver import RecordingListener, entry
 from hotset.tiers import MemoryTier, Tier
 from hotset.tiers.contract import Entry, Opened
-from hotset.tiers.memory import Record
+from hotset.tiers.memory import entry_of
 from hotset.wire import Wire
 
 
@@ -343,7 +344,7 @@ class TestOpened:
             assert record.deadline <= moment + min(given.life, tier.longest) + 1e-6
             assert record.until == min(until, record.deadline)
             now = time.monotonic()
-            assert record.entry(now).life == pytest.approx(expected.entry(now).life)
+            assert entry_of(record, now).life == pytest.approx(entry_of(expected, now).life)
         assert tier.store.peek("for ever").deadline == (math.inf if longest is None else moment + longest)
         assert tier.store.peek("for ever").gone == math.inf
 
@@ -409,6 +410,28 @@ class TestOpened:
         assert put(tier, ENTRIES, fences=fences)[0] is False
         assert {key: record.version for key, record in tier.store.items()} == before
         assert put(tier, ENTRIES)[0] is True
+
+    def test_what_is_no_version_is_refused(self, tier):
+        for version in (b"v" * 11, b"v" * 13, bytearray(12), "v" * 12, None):
+            with pytest.raises(ValueError, match=r"must be 12 bytes, not "):
+                tier.write([("a", Entry("A", version))])
+        assert look(tier, "a") is None
+
+    def test_what_does_not_belong_together_is_not_stored(self, tier):
+        read, _ = opened(ENTRIES)
+        names = list(ENTRIES)
+        times = (read.now, time.monotonic(), math.inf, math.inf, False)
+        for short in range(4):
+            lists = [names[:], read.envelopes[:], read.values[:], read.origins[:]]
+            del lists[short][-1]
+            with pytest.raises(ValueError, match="as many"):
+                put_records(tier.store, *lists, *times)
+        for odd in (None, b"short", "text"):
+            with pytest.raises(TypeError, match="an envelope is wanted"):
+                put_records(tier.store, names, [odd] * len(names), read.values, read.origins, *times)
+        assert len(tier.store) == 0
+        put_records(tier.store, names, *read[:3], *times)
+        assert list(tier.store) == names
 
     def test_reading_is_no_change(self, tier):
         tier.write([("for ever", entry("old"))])

@@ -25,13 +25,14 @@ from hotset.versions import new_version
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from hotset._engine import Record
     from hotset.tiered.behind import WriteBehind
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
     from hotset.tiered.pending import Doubts, Pending
     from hotset.tiered.unsaved import Unsaved
     from hotset.tiers.contract import Fence, Found
-    from hotset.tiers.memory import MemoryTier, Record
+    from hotset.tiers.memory import MemoryTier
 
 __all__ = ["Books", "Kept", "Lent", "believed"]
 

@@ -16,6 +16,7 @@ from hotset.tiered.effects import Ask, Load, LoadEach, Run, Spawn, Wait
 from hotset.tiered.flights import LEAD, Scopes
 from hotset.tiered.loads import Loads
 from hotset.tiered.values import ABSENT, one_by, picked
+from hotset.tiers.memory import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -83,7 +84,7 @@ class Bulk(Loads):
                     continue
                 self.not_fresh += 1
                 if record.deadline <= now < record.gone:
-                    stale[name] = record.entry(now)
+                    stale[name] = entry_of(record, now)
         if self.behind is not None and self.behind.depth:
             for name, key in list(left.items()):
                 unsaved = self.behind.find(name)

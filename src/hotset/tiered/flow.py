@@ -23,6 +23,7 @@ from hotset.tiered.bulk import Bulk
 from hotset.tiered.effects import Ask
 from hotset.tiered.stats import Explanation, LevelView
 from hotset.tiered.writes import Writes
+from hotset.tiers.memory import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -53,7 +54,7 @@ class Logic(Bulk, Writes):
                 views.append(LevelView(level.name, "nothing", why))
             else:
                 why = "" if self._trusted(record, now) else "not confirmed lately: a read asks the next level"
-                views.append(self._view(level, record.entry(now), why))
+                views.append(self._view(level, entry_of(record, now), why))
         unsaved = None if self.behind is None else self.behind.find(name)
         if unsaved is not None and unsaved.entry is not None:
             age = now - unsaved.made

@@ -13,16 +13,18 @@ from hotset.tiered.books import Books, Kept, Lent, believed
 from hotset.tiered.effects import Ask, Load, Run, Sleep, Spawn, Wait
 from hotset.tiered.flights import LEAD
 from hotset.tiered.values import MISSING
+from hotset.tiers.memory import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from hotset._engine import Record
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.flights import Flight, Scope
     from hotset.tiered.level import Level
     from hotset.tiered.options import Options
     from hotset.tiers.contract import Entry, Fence, Reading
-    from hotset.tiers.memory import MemoryTier, Record
+    from hotset.tiers.memory import MemoryTier
 
 __all__ = ["Loads"]
 
@@ -52,11 +54,11 @@ class Loads(Books):
                             yield from self._awaken(key, name, record, options, loader, now)
                         return self._served(record.value, record.absent)
                     version = record.version
-                    stale = record.entry(now)
+                    stale = entry_of(record, now)
                     self.not_fresh += 1
                 elif record.gone > now:
                     self.not_fresh += 1
-                    stale = record.entry(now)
+                    stale = entry_of(record, now)
                     told, confirmed = not record.loose, record.confirmed
                     revalidated = loader is not None and stale.life > -options.stale_while_revalidate
                     if revalidated and self._trusted(record, now):
@@ -153,7 +155,7 @@ class Loads(Books):
         now = time.monotonic()
         kept = None
         if record.deadline <= now and self.memory is not None:
-            kept = Kept(record.entry(now), self.memory.fence(name), not record.loose, record.confirmed)
+            kept = Kept(entry_of(record, now), self.memory.fence(name), not record.loose, record.confirmed)
         scope = flight.scope(apart=True)
 
         def ended() -> None:
@@ -253,7 +255,7 @@ class Loads(Books):
         if record is None:
             return None
         now = time.monotonic()
-        return record.entry(now) if record.deadline > now and self._trusted(record, now) else None
+        return entry_of(record, now) if record.deadline > now and self._trusted(record, now) else None
 
     def _load_and_fill(
         self,

@@ -17,7 +17,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, Any, Final
 
-from hotset._engine import Recorded, make_record, make_records, plan_recording
+from hotset._engine import make_record, plan_recording, put_records
 from hotset.durations import seconds
 from hotset.errors import TierError
 from hotset.forks import tell_child
@@ -28,11 +28,11 @@ from hotset.tiers.contract import CLEAR, Entry, Found, Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from hotset._engine import Cache
+    from hotset._engine import Cache, Record
     from hotset.annotations import Cause, PolicyName
     from hotset.tiers.contract import Fence, Listener, Opened
 
-__all__ = ["Fences", "MemoryTier", "Record"]
+__all__ = ["Fences", "MemoryTier", "entry_of"]
 
 _GENERATIONS: Final = 4096
 _MOST_TAGS: Final = 10_000  # invalidated ones that are remembered; then all fences are broken, and none is
@@ -40,36 +40,23 @@ _USED_AT_ONCE: Final = 200  # names, under the lock
 _NEVER: Final = -math.inf
 
 
-class Record(Recorded):
-    """What the memory keeps of a name. Made by make_record and make_records; moments are of time.monotonic.
-
-    - `until`: the earliest moment at which somebody must think: the end of the life, of the time to refresh ahead, or
-      never to be served as it is (a negative entry).
-    - `deadline`: of the life. `gone`: when it is dropped.
-    - `confirmed`: the value was the shared tiers' at this moment at the latest.
-    - `loose`: nobody will tell if another process invalidates it: to be confirmed after a while.
-    - `refreshing`: someone has been sent for a newer one.
-    """
-
-    __slots__ = ()
-
-    def entry(self, now: float) -> Entry:
-        """Return what the record holds, as tiers pass it on."""
-        return Entry(
-            self.value,
-            self.version,
-            self.deadline - now,
-            self.gone - now,
-            now - self.born,
-            self.cost,
-            self.absent,
-            self.tags,
-            self.epoch,
-            self.writer,
-        )
-
-
 _PLAN: Final = plan_recording(Entry)
+
+
+def entry_of(record: Record, now: float) -> Entry:
+    """Return what a record holds, as tiers pass it on."""
+    return Entry(
+        record.value,
+        record.version,
+        record.deadline - now,
+        record.gone - now,
+        now - record.born,
+        record.cost,
+        record.absent,
+        record.tags,
+        record.epoch,
+        record.writer,
+    )
 
 
 class Fences:
@@ -162,7 +149,7 @@ class MemoryTier:
         for name in names:
             fence = self.fence(name)
             record = self.store.get(key_of(name))
-            found.append(Found(None if record is None or record.gone <= now else record.entry(now), fence))
+            found.append(Found(None if record is None or record.gone <= now else entry_of(record, now), fence))
         return Reading(found, self._epoch)
 
     lease = read
@@ -251,7 +238,7 @@ class MemoryTier:
     def _put(self, name: str, entry: Entry, confirmed: float, made: float, held: bool, own: bool) -> Record | None:  # noqa: FBT001
         """Store an entry if its fence has held; under the lock."""
         if held:
-            record = make_record(_PLAN, Record, entry, made, confirmed, self.longest)
+            record = make_record(_PLAN, entry, made, confirmed, self.longest)
             self._store(key_of(name), record, entry)
             return record
         if own:
@@ -277,9 +264,7 @@ class MemoryTier:
         with self._lock:
             if fences.changes != self._changes or self._tagged or self._sized:
                 return False
-            records, keep = make_records(Record, *opened, confirmed, self.longest, until, loose)
-            # Each says itself when it is gone; the engine only reclaims what is.
-            self.store.set_many(zip(keys, records, strict=True), keep if keep < math.inf else None)
+            put_records(self.store, list(keys), *opened, confirmed, self.longest, until, loose)
         return True
 
     def _store(self, key: Hashable, record: Record, entry: Entry) -> None:
