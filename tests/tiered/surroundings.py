@@ -64,6 +64,11 @@ def virtual_time():
         yield
 
 
+def anew(version):
+    """Return the version that a value has when its life was ended: another one, the same in every run."""
+    return version[:-1] + bytes([(version[-1] + 1) % 256])
+
+
 def _digest(name):
     return zlib.crc32(name.encode())
 
@@ -153,7 +158,7 @@ class SharedTier(DictTier):
                 super().remove([name], expire=expire)
                 if expire and (entry := self.present(name)) is not None:
                     # No touch may prolong it, and no fence or version of before is good any more.
-                    self.put(name, dataclasses.replace(entry, life=float("-inf"), version=b"ended" + entry.version))
+                    self.put(name, dataclasses.replace(entry, life=float("-inf"), version=anew(entry.version)))
             finally:
                 self.silent = False
 

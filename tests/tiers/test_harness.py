@@ -627,6 +627,26 @@ class TestProxy:
             with connected(way.address) as late:
                 assert ask(late, b"d") == b"d"
 
+    def test_refusing_in_a_storm_leaves_no_socket(self, way, collect):
+        """Connections that are accepted in the moment of the refusal are reset as others: an unclosed one is an error."""
+        over = threading.Event()
+
+        def storm():
+            while not over.is_set():
+                with contextlib.suppress(OSError), connected(way.address, timeout=1):
+                    pass
+
+        with contextlib.ExitStack() as threads:
+            for _ in range(3):
+                thread = threading.Thread(target=storm)
+                thread.start()
+                threads.callback(thread.join, 10)
+            threads.callback(over.set)
+            for _ in range(40):
+                way.refuse()
+                way.accept()
+        collect()
+
     def test_a_server_that_is_away(self, make_server, make_proxy, eventually):
         server = make_server()
         proxy = make_proxy(server.address)
