@@ -753,6 +753,43 @@ class TestTwoLevels:
             assert 9 < memory.life <= 10
             assert 50 < valkey.life <= 60
 
+    def test_no_level_outlives_one_beneath(self, build, shared_server, own_server):
+        """However it came, and though the level in the middle may keep things for longer."""
+        name = namespace()
+
+        def cache(**options):
+            low = redis_tier(own_server.url, ttl=10, name="low")
+            tiers = [MemoryTier(10), redis_tier(shared_server.url, ttl="20s", name="middle"), low]
+            return build(tiers, lambda key: key, ttl=60, keep=600, jitter=0, name=name, **options)
+
+        one = cache(load_many=lambda keys: dict(zip(keys, keys, strict=True)))
+        one.get("loaded")
+        one.get_many(["many", "more"])
+        one.set("set", 1)
+        one.set_many({"several": 1})
+        one.set("touched", 1, ttl=2)
+        assert one.touch("touched", 60)
+        for key in ("loaded", "many", "more", "set", "several", "touched"):
+            lives = [view.life for view in one.explain(key).levels]
+            assert all(5 < life <= 10 for life in lives), (key, lives)
+            # Valkey is looked at after memory, and rounds by milliseconds.
+            assert lives[0] <= lives[1] + 0.25 <= lives[2] + 0.5, (key, lives)
+
+    def test_memory_is_not_touched_for_longer_than_what_is_below(self, build, make_server, eventually):
+        server = make_server()
+        one = build([MemoryTier(10), redis_tier(server.url, timeout=0.3)], ttl=60, jitter=0)
+        one.set_many({"a": 1, "b": 2, "c": 3})
+        server.command("FLUSHALL")
+        eventually(lambda: one.get_many(["a", "b", "c"]) == {})
+        one.set_many({"a": 1, "b": 2, "c": 3})
+        server.kill()
+        assert not one.touch("a", 600)
+        assert one.touch("b", 5)
+        memory = {key: one.explain(key).levels[0].life for key in "abc"}
+        assert memory["b"] <= 5
+        assert 50 < memory["a"] <= 60
+        assert memory["c"] <= 60
+
     def test_a_promoted_absent_is_absent(self, make_two):
         origin = Origin({})
         one = make_two(lambda _: ABSENT, negative_ttl=60)

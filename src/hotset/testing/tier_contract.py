@@ -340,6 +340,31 @@ class TierContract(HoldContract):
         assert tier.touch("a", SHORT, SHORT)
         self.eventually(lambda: tier.look("a") is None, "the entry is gone")
 
+    def test_nothing_lives_longer_than_a_cache_says(self, tier: Driver, peer: Driver) -> None:
+        """By `longest`, which a cache lowers to that of the levels beneath; however it came."""
+        if not hasattr(tier.tier, "longest"):
+            pytest.skip("it has no `longest`")
+        tier.tier.longest = 20.0
+        ends = {"life": math.inf, "keep": math.inf}
+        found, _ = tier.begin("filled")
+        assert tier.end("filled", tier.entry("F", **ends), found.fence)
+        tier.write([("written", tier.entry("W", **ends)), ("short", tier.entry("S", life=2.0, keep=30.0))])
+        tier.write([("touched", tier.entry("T", life=LONG, keep=LONG))])
+        assert tier.touch("touched", math.inf, math.inf)
+        if getattr(tier.tier, "holds", False):
+            hold = tier.hold(["settled"])
+            assert tier.settle([("settled", tier.entry("H", **ends))], hold) == [True]
+        else:
+            tier.write([("settled", tier.entry("H", **ends))])
+        for name in ("filled", "written", "touched", "settled"):
+            seen = tier.look(name)
+            assert seen is not None
+            _assert_less_by(seen.life, 20.0, 5.0)
+            assert seen.life <= 20.0
+        seen = peer.look("short")
+        assert seen is not None
+        assert seen.life <= 2.0
+
     def test_touch_of_a_missing_name(self, tier: Driver) -> None:
         """It says so, and makes nothing."""
         assert not tier.touch("a", LONG, LONG)

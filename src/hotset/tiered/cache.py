@@ -161,6 +161,10 @@ class TieredCache(Generic[K, V]):
             if behind is not None:
                 behind.close()
             raise
+        longest = math.inf
+        for tier in reversed(tiers):
+            if hasattr(tier, "longest"):  # no level outlives one beneath
+                tier.longest = longest = min(longest, tier.longest)
         if behind is not None:
             behind.start(owner)
         if memory is not None and type(self).get is TieredCache.get:

@@ -348,13 +348,18 @@ class Writes(Books):
         """Give an entry a new time to live in all levels; whether any had it."""
         name = name_of(key)
         there = False
+        everywhere = True
         for level in reversed(self.below):
             try:
-                there |= yield Ask(level, "touch", name, options.ttl, options.ttl + options.kept)
+                touched = yield Ask(level, "touch", name, options.ttl, options.ttl + options.kept)
             except TierError:
-                continue
+                touched = False
+            there |= touched
+            # What takes no fills has no lives of its own.
+            everywhere &= touched or not level.tier.shared
         if self.memory is not None:
-            there |= self.memory.touch(name, options.ttl, options.ttl + options.kept)
+            extended = self.memory.touch(name, options.ttl, options.ttl + options.kept, longer=everywhere)
+            there |= extended
         return there
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hotset.codecs.contract import Codec
+    from hotset.durations import Duration
     from hotset.tiers.contract import Entry, Fence, Listener
     from hotset.tiers.keys import Keys
     from hotset.tiers.nodes import Address
@@ -84,6 +85,7 @@ class ClusterTier(RedisTier):
         timeout: float = 0.25,
         connect_timeout: float = 0.25,
         max_connections: int = 64,
+        ttl: Duration | None = None,
         lease: float = 30.0,
         stream: StreamMode | None = "tracking",
         heartbeat: float = 0.25,
@@ -105,6 +107,7 @@ class ClusterTier(RedisTier):
             timeout=timeout,
             connect_timeout=connect_timeout,
             max_connections=max_connections,
+            ttl=ttl,
             lease=lease,
             stream=stream,
             heartbeat=heartbeat,

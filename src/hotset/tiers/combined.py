@@ -197,6 +197,17 @@ class CombinedTier:
         self._reporting = False  # the listener has been told that changes are told
         self._opened_at = time.monotonic()
 
+    @property
+    def longest(self) -> float:
+        """How long anything lives at most, in seconds: the least that a member says of itself."""
+        return min(getattr(member.tier, "longest", math.inf) for member in self._members)
+
+    @longest.setter
+    def longest(self, longest: float) -> None:
+        for member in self._members:
+            if hasattr(member.tier, "longest"):
+                member.tier.longest = min(member.tier.longest, longest)
+
     def __repr__(self) -> str:
         members = ", ".join(f"{member.name} ({self._state(member)})" for member in self._members)
         return f"<{type(self).__name__} {self.name!r}: {members}>"

@@ -40,7 +40,7 @@ threads at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -104,6 +104,12 @@ class Entry:
             epoch,
             self.writer,
         )
+
+    def within(self, longest: float) -> Entry:
+        """Return the same, living so many seconds at most."""
+        if self.keep <= longest:
+            return self
+        return replace(self, life=min(self.life, longest), keep=longest)
 
 
 class Found(NamedTuple):
@@ -189,7 +195,8 @@ class Tier(Protocol):
     # Whether other processes see it.
     shared: bool
     # A tier that tells its listener of changes by others has an attribute `streams` that is true; one whose `lease`
-    # never finds what `read` would has an attribute `leases` that is false.
+    # never finds what `read` would has an attribute `leases` that is false. One that ends lives early has an attribute
+    # `longest`, in seconds: nothing lives longer there. A cache lowers it to that of the levels beneath.
 
     def open(self, namespace: str, listener: Listener) -> None:
         """Belong to one cache from now on; raises TierError if it does to another one. The server need not be there."""

@@ -15,7 +15,6 @@ Epochs are those of whichever of the two has answered; a fence says which one ga
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hotset.durations import finite
@@ -94,12 +93,6 @@ class GutterTier(CombinedTier):
         """Whether the spare is in use."""
         return not self._readable(self._main)
 
-    def _short(self, entry: Entry) -> Entry:
-        """Return an entry as it may be kept in the spare."""
-        if entry.keep <= self._ttl:
-            return entry
-        return replace(entry, life=min(entry.life, self._ttl), keep=self._ttl)
-
     def _first_of(self, call_of: Callable[[Member], Call]) -> Flow[Call]:
         """Ask the main tier, or if it fails the spare. Raises what the last one raised."""
         error: Exception | None = None
@@ -158,7 +151,7 @@ class GutterTier(CombinedTier):
                     continue
                 # The older of the two: it may be as of before the fence, or count as the other tier does.
                 timed = as_of(entry, min(entry.epoch, given.epoch))
-                chosen.append((name, timed if member is self._main else self._short(timed), given.fence))
+                chosen.append((name, timed if member is self._main else timed.within(self._ttl), given.fence))
                 kept.append(place)
             if chosen:
                 calls.append(Call(member, "fill", chosen))
@@ -203,7 +196,7 @@ class GutterTier(CombinedTier):
         timed = [(name, entry, self._epoch_at(member, entry.epoch)) for name, entry in items]
         alive = [(name, as_of(entry, epoch)) for name, entry, epoch in timed if epoch is not None]
         if member is self._spare:
-            alive = [(name, self._short(entry)) for name, entry in alive]
+            alive = [(name, entry.within(self._ttl)) for name, entry in alive]
         dead = [name for name, _, epoch in timed if epoch is None]
         calls = [self._changing(Call(member, "write", alive), [name for name, _ in alive])] if alive else []
         return [*calls, self._changing(Call(member, "remove", dead), dead)] if dead else calls
@@ -223,7 +216,7 @@ class GutterTier(CombinedTier):
         names = [name for name, _ in items]
         # The spare gets what it would get by a write.
         sparing = self.sparing
-        spared = [(name, self._short(entry) if sparing and entry is not None else None) for name, entry in items]
+        spared = [(name, entry.within(self._ttl) if sparing and entry is not None else None) for name, entry in items]
         calls = [
             self._changing(self._settled(member, some, held, expire=expire), names)
             for member, some in ((self._main, items), (self._spare, spared))

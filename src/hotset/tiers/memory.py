@@ -320,13 +320,15 @@ class MemoryTier:
                     self._untag(key)
                     self.store.pop(key, None)
 
-    def touch(self, name: str, life: float, keep: float) -> bool:
-        """Give an entry new times. A life that was ended stays so."""
+    def touch(self, name: str, life: float, keep: float, *, longer: bool = True) -> bool:
+        """Give an entry new times, unless they are not to be longer and would be. A life that was ended stays so."""
         now = time.monotonic()
         life = min(life, self.longest)
         with self._lock:
             record = self.store.peek(key_of(name))
             if record is None:
+                return False
+            if not longer and now + life > record.deadline:
                 return False
             if record.deadline > _NEVER:
                 record.deadline = now + life

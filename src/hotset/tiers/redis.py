@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, ca
 import hiredis
 
 from hotset._wire import advanced, packed
+from hotset.durations import seconds
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.contract import CLEAR, NOTHING_FOUND, Found, Reading
 from hotset.tiers.keys import Keys
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     import redis
 
     from hotset.codecs.contract import Codec
+    from hotset.durations import Duration
     from hotset.tiers.contract import Entry, Fence, Listener
     from hotset.tiers.links import AsyncLink, Command
     from hotset.tiers.listening import Listening
@@ -103,6 +105,7 @@ class RedisTier:
     - `wire`: how entries are written; or `codec`, for `Wire(codec)`.
     - `timeout`: seconds that an operation takes at most, `connect_timeout` those of them for connecting.
     - `max_connections`: of this process, for threads. Event loops have one each, and the stream has one.
+    - `ttl`: the longest that anything lives here, in seconds or as text such as "1h".
     - `lease`: seconds that a lease is good for, and a hold; a load that takes longer is not stored.
     - `stream`: how changes by others are learned, "tracking" or "pubsub" (see `hotset.tiers.stream`; all processes the
       same), or None for not at all; `heartbeat` is how often the connection is tried, in seconds.
@@ -130,6 +133,7 @@ class RedisTier:
         timeout: float = 0.25,
         connect_timeout: float = 0.25,
         max_connections: int = 64,
+        ttl: Duration | None = None,
         lease: float = 30.0,
         stream: StreamMode | None = "tracking",
         heartbeat: float = 0.25,
@@ -142,6 +146,7 @@ class RedisTier:
             raise ValueError(f"max_connections must be 1 or more, not {max_connections!r}")
         self.name = name
         self.timeout = check_seconds("timeout", timeout)
+        self.longest = math.inf if ttl is None else seconds(ttl, name="ttl")
         self._lease_ms = _milliseconds(check_seconds("lease", lease))
         self._heartbeat = check_seconds("heartbeat", heartbeat)
         self._endpoint = Endpoint(
@@ -448,8 +453,9 @@ class RedisTier:
             if fence is not None and entry.keep > 0:
                 # Who had read nothing has nothing that others must hear of.
                 tell = published and not is_lease(fence)
-                data = self._encoded(keys, name, entry, now)
-                commands.append(self._fill_command(keys, name, data, fence, entry.keep, tell))
+                bounded = entry.within(self.longest)
+                data = self._encoded(keys, name, bounded, now)
+                commands.append(self._fill_command(keys, name, data, fence, bounded.keep, tell))
         if not commands:
             return [False] * len(items)
         replies = yield commands
@@ -488,6 +494,7 @@ class RedisTier:
         for name, given in items:
             # An epoch above is one of before the server lost its state, and would be dead for long.
             entry = given if 0 < given.epoch <= present or not present else replace(given, epoch=present)
+            entry = entry.within(self.longest)
             if entry.keep <= 0:
                 commands.append(_call(REMOVE, (keys.entry(name), keys.lease(name))))
                 continue
@@ -546,7 +553,8 @@ class RedisTier:
         for name, entry in items:
             data, ms = b"", _FOR_EVER
             if entry is not None and entry.keep > 0:
-                data, ms = self._encoded(keys, name, entry.as_of(hold.epoch), now), _milliseconds(entry.keep)
+                bounded = entry.as_of(hold.epoch).within(self.longest)
+                data, ms = self._encoded(keys, name, bounded, now), _milliseconds(bounded.keep)
             channel, message = (keys.channel, names_message(self._sender, [name])) if published else ("", "")
             places = keys.entry(name), keys.lease(name), keys.removal(name)
             commands.append(_call(SETTLE, places, hold.token, data, ms, channel, message, *self._ending(expire)))
@@ -570,6 +578,7 @@ class RedisTier:
             commands.append(("PUBLISH", keys.channel, names_message(self._sender, names)))
 
     def _touch(self, keys: Keys, name: str, life: float, keep: float) -> Operation[bool]:
+        life, keep = min(life, self.longest), min(keep, self.longest)
         for _ in range(_TOUCHES):
             (data,) = yield from self._asked([("GET", keys.entry(name))])
             if data is None:

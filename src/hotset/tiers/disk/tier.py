@@ -438,7 +438,7 @@ class DiskTier:
         now = time.time()
         for place, (name, entry, fence) in enumerate(items):
             if fence is not None and entry.keep > 0:
-                puts.append(Put(name, shelf.key(name), shelf.encoded(name, self._bounded(entry), now), fence))
+                puts.append(Put(name, shelf.key(name), shelf.encoded(name, entry.within(self.longest), now), fence))
                 places.append(place)
         order = iter(places)
         for some in self._by_pages(puts):
@@ -461,7 +461,7 @@ class DiskTier:
         puts = []
         for name, given in items:
             # An epoch above is one of an older file, and would be dead for long.
-            entry = self._bounded(given if 0 < given.epoch <= present else replace(given, epoch=present))
+            entry = (given if 0 < given.epoch <= present else replace(given, epoch=present)).within(self.longest)
             puts.append(Put(name, shelf.key(name), shelf.encoded(name, entry, now) if entry.keep > 0 else b""))
         for some in self._by_pages(puts):
             self._change(lambda turn, some=some: shelf.write(turn, some))  # type: ignore[misc]
@@ -500,7 +500,7 @@ class DiskTier:
         now = time.time()
         puts = []
         for name, given in items:
-            entry = None if given is None else self._bounded(given.as_of(hold.epoch))
+            entry = None if given is None else given.as_of(hold.epoch).within(self.longest)
             data = b"" if entry is None or entry.keep <= 0 else shelf.encoded(name, entry, now)
             puts.append(Put(name, shelf.key(name), data))
         alone: list[bool] = []
@@ -549,12 +549,6 @@ class DiskTier:
         if self._shelf is None:
             raise TierError(f"{self!r} belongs to no cache: open() it first")
         return self._shelf
-
-    def _bounded(self, entry: Entry) -> Entry:
-        """Return an entry that lives no longer than anything may here."""
-        if entry.keep <= self.longest:
-            return entry
-        return replace(entry, life=min(entry.life, self.longest), keep=self.longest)
 
     def _pages(self) -> int:
         """Return how many pages one transaction may change."""
