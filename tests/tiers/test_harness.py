@@ -628,7 +628,7 @@ class TestProxy:
                 assert ask(late, b"d") == b"d"
 
     def test_refusing_in_a_storm_leaves_no_socket(self, way, collect):
-        """Connections that are accepted in the moment of the refusal are reset as others: an unclosed one is an error."""
+        """Connections accepted in the moment of the refusal are closed as others: an unclosed socket is an error."""
         over = threading.Event()
 
         def storm():
