@@ -364,8 +364,8 @@ def touch_revives(monkeypatch):
     """A touch prolongs what was expired by hand."""
     touch = MemoryTier.touch
 
-    def mutant(self, name, life, keep):
-        there = touch(self, name, life, keep)
+    def mutant(self, name, life, keep, **options):
+        there = touch(self, name, life, keep, **options)
         record = self.store.peek(name)
         if record is not None:
             record.deadline = hotset.tiers.memory.time.monotonic() + life

@@ -205,7 +205,7 @@ class ValkeyServer:
         except OSError:
             return ""
 
-    def start(self, timeout: float = 10.0) -> Self:
+    def start(self, timeout: float = 30.0) -> Self:
         """Start it and wait until it answers.
 
         Raises ServerError if it runs already or does not answer within `timeout` seconds.
@@ -231,7 +231,7 @@ class ValkeyServer:
         if self._process is not None:
             self._process.end()
 
-    def restart(self, timeout: float = 10.0) -> Self:
+    def restart(self, timeout: float = 30.0) -> Self:
         """Kill it, if it runs, and start it on the same port."""
         self.kill()
         return self.start(timeout)
