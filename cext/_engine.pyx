@@ -19,11 +19,14 @@ from envelope cimport (ABSENT, AGE, COST_SLOT, EPOCH, EPOCH_SLOT, FENCE_END, KEE
 from instances cimport get_slot, new_one
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
+from policy.clock cimport clock_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
 from policy.fifo cimport fifo_policy
 from policy.lfu cimport lfu_hit, lfu_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
+from policy.sieve cimport sieve_hit, sieve_policy
+from policy.slru cimport slru_hit, slru_policy
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
 from records cimport Moments, entries_of, moments_of, slots_for
 from replay cimport integer, replay_with
@@ -1008,6 +1011,36 @@ cdef class TinyLFUCache(Cache):
         self.adopt(wtinylfu_policy)
 
 
+cdef class SieveCache(Cache):
+    """SIEVE: evicts the oldest entry that was not used since a hand came by. Zhang et al., NSDI 2024.
+
+    New entries that nobody uses leave soon. A hit moves nothing. Needs no memory beyond the 32 bytes that every entry takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(sieve_policy)
+
+
+cdef class ClockCache(Cache):
+    """CLOCK, or second chance: evicts the oldest entry that was not used since the hand came by. Corbato, 1968.
+
+    Near to LRU, and a hit moves nothing. Needs no memory beyond the 32 bytes that every entry takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(clock_policy)
+
+
+cdef class SLRUCache(Cache):
+    """Segmented LRU: four LRU lists of a quarter of maxsize each, through which hits raise entries. Karedla et al., 1994.
+
+    What is used once does not displace what was used often lately. Needs no memory beyond the 32 bytes that every entry takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(slru_policy)
+
+
 cdef class RRCache(Cache):
     """Evicts an entry picked at random, by a generator that is seeded from `random`, or by `choice`.
 
@@ -1377,6 +1410,14 @@ cdef PyObject* tinylfu_get(Cache self, PyObject* const* args, Py_ssize_t nargs, 
     return get_same(self, args, nargs, kwnames, BY_VERB, wtinylfu_hit, get_timed)
 
 
+cdef PyObject* sieve_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, sieve_hit, get_timed)
+
+
+cdef PyObject* slru_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, slru_hit, get_timed)
+
+
 cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     return get_same(self, args, nargs, kwnames, TIMED, self.store.policy.hit, get_slowly)
 
@@ -1491,7 +1532,7 @@ cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
 
 
 cdef const char* GET_DOC = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
-cdef PyMethodDef GET[4]
+cdef PyMethodDef GET[7]
 
 
 cdef int install() except -1:
@@ -1511,7 +1552,7 @@ cdef int install() except -1:
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
     assign_slowly = slots.tp_as_mapping.mp_ass_subscript
-    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, RRCache, TTLCache, TLRUCache):
+    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, SieveCache, ClockCache, SLRUCache, RRCache, TTLCache, TLRUCache):
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
         (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
@@ -1519,6 +1560,9 @@ cdef int install() except -1:
     give_method(<PyTypeObject*>LFUCache, &GET[1], b"get", <PyCFunction>lfu_get, GET_DOC)
     give_method(<PyTypeObject*>ARCCache, &GET[2], b"get", <PyCFunction>arc_get, GET_DOC)
     give_method(<PyTypeObject*>TinyLFUCache, &GET[3], b"get", <PyCFunction>tinylfu_get, GET_DOC)
+    give_method(<PyTypeObject*>SieveCache, &GET[4], b"get", <PyCFunction>sieve_get, GET_DOC)
+    give_method(<PyTypeObject*>ClockCache, &GET[5], b"get", <PyCFunction>sieve_get, GET_DOC)
+    give_method(<PyTypeObject*>SLRUCache, &GET[6], b"get", <PyCFunction>slru_get, GET_DOC)
     give_vectorcall(<PyTypeObject*>Memo, <char*>&memo.vectorcall - <char*><PyObject*>memo)
     return 0
 

@@ -11,12 +11,15 @@ CLASSES = (
     hotset.LFUCache,
     hotset.ARCCache,
     hotset.TinyLFUCache,
+    hotset.SieveCache,
+    hotset.ClockCache,
+    hotset.SLRUCache,
     hotset.FIFOCache,
     hotset.RRCache,
     hotset.TTLCache,
     hotset.TLRUCache,
 )
-POLICY_CLASSES = CLASSES[:6]
+POLICY_CLASSES = CLASSES[:9]
 
 
 def never(key, value, now):

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from hotset._engine import ARCCache, Cache, FIFOCache, LFUCache, LRUCache, RRCache, TinyLFUCache
+from hotset._engine import (
+    ARCCache,
+    Cache,
+    ClockCache,
+    FIFOCache,
+    LFUCache,
+    LRUCache,
+    RRCache,
+    SieveCache,
+    SLRUCache,
+    TinyLFUCache,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +28,9 @@ POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
     "lfu": LFUCache,
     "arc": ARCCache,
     "tinylfu": TinyLFUCache,
+    "sieve": SieveCache,
+    "clock": ClockCache,
+    "slru": SLRUCache,
     "fifo": FIFOCache,
     "rr": RRCache,
 }
@@ -28,6 +42,9 @@ _USES: Final[dict[str, Callable[[int], int]]] = {
     "lfu": lambda rank: rank,
     "arc": lambda rank: rank & 1,  # the list of those used once, or of those used again
     "tinylfu": lambda rank: max(1, rank >> 2),  # the region is below
+    "sieve": lambda rank: 1 + (rank >> 32),  # whether it was used since it came
+    "clock": lambda rank: 1 + (rank >> 32),
+    "slru": lambda rank: rank + 1,  # its segment
 }
 
 

@@ -311,6 +311,9 @@ def test_every_policy_is_listed():
         "lfu": hotset.LFUCache,
         "arc": hotset.ARCCache,
         "tinylfu": hotset.TinyLFUCache,
+        "sieve": hotset.SieveCache,
+        "clock": hotset.ClockCache,
+        "slru": hotset.SLRUCache,
         "fifo": hotset.FIFOCache,
         "rr": hotset.RRCache,
     } == hotset.POLICIES

@@ -129,7 +129,7 @@ def test_rr_is_fair():
     assert ratio == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["lru", "lfu", "fifo"])
+@pytest.mark.parametrize("name", ["lru", "lfu", "fifo", "sieve", "clock"])
 @pytest.mark.parametrize("capacity", [0.5, 1, 2, 5.5, 30, 200])
 def test_every_removal_is_the_oracle_s(make, name, capacity, clock, rng):
     """Random operations with weights and lifetimes: same contents, same order, same removals in the same order."""
@@ -234,7 +234,7 @@ def test_weighed_replay_is_the_cache(make, name, rng):
                 cache[key] = size
         assert result.hits == hits
         assert result.byte_hit_ratio == pytest.approx(stored / sum(sizes))
-        if name in {"lru", "lfu", "fifo"}:
+        if name in {"lru", "lfu", "fifo", "sieve", "clock"}:
             oracle = OracleCache(EFFICIENT[name](capacity), capacity, getsizeof=weight_of)
             expected = 0
             for key, size in zip(keys, sizes, strict=True):

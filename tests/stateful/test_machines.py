@@ -1,6 +1,6 @@
 """Hypothesis drives a cache and its oracle side by side; the whole cache is validated after every step.
 
-LRU, LFU, FIFO and ARC have an exact oracle: same contents, same order, same removals. TinyLFU and RR are held to what
+All policies but TinyLFU and RR have an exact oracle: same contents, same order, same removals. Those two are held to what
 every cache owes: the bound, values that belong to their keys, and no entry that was deleted or has expired.
 """
 
@@ -457,6 +457,21 @@ class ARCMachine(ExactMachine):
     colliding = False
 
 
+class SieveMachine(Copying, ExactMachine):
+    policy = "sieve"
+
+
+class ClockMachine(Copying, ExactMachine):
+    policy = "clock"
+
+
+class SLRUMachine(Copying, ExactMachine):
+    """Unit weights; the oracle counts."""
+
+    policy = "slru"
+    weighable = False
+
+
 class TinyLFUMachine(Copying, LooseMachine):
     policy = "tinylfu"
 
@@ -469,5 +484,8 @@ TestLRU = LRUMachine.TestCase
 TestLFU = LFUMachine.TestCase
 TestFIFO = FIFOMachine.TestCase
 TestARC = ARCMachine.TestCase
+TestSieve = SieveMachine.TestCase
+TestClock = ClockMachine.TestCase
+TestSLRU = SLRUMachine.TestCase
 TestTinyLFU = TinyLFUMachine.TestCase
 TestRR = RRMachine.TestCase
