@@ -23,10 +23,13 @@ from policy.clock cimport clock_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
 from policy.fifo cimport fifo_policy
 from policy.lfu cimport lfu_hit, lfu_policy
+from policy.lirs cimport lirs_hit, lirs_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
+from policy.s3fifo cimport s3fifo_hit, s3fifo_policy
 from policy.sieve cimport sieve_hit, sieve_policy
 from policy.slru cimport slru_hit, slru_policy
+from policy.twoq cimport twoq_hit, twoq_policy
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
 from records cimport Moments, entries_of, moments_of, slots_for
 from replay cimport integer, replay_with
@@ -1041,6 +1044,38 @@ cdef class SLRUCache(Cache):
         self.adopt(slru_policy)
 
 
+cdef class S3FIFOCache(Cache):
+    """S3-FIFO: a small queue that new entries must be used in, before a main queue. Yang et al., SOSP 2023.
+
+    Resists scans and one-hit wonders; a hit moves nothing. The small queue is a tenth of maxsize. Remembers the hashes of evicted keys of up to 0.9
+    maxsize, at 24 bytes each; it keeps neither keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(s3fifo_policy)
+
+
+cdef class TwoQCache(Cache):
+    """2Q: a queue for what was used once, LRU for what came back. Johnson and Shasha, VLDB 1994. Resists scans.
+
+    The queue is a quarter of maxsize. Remembers the hashes of evicted keys of up to half of maxsize, at 24 bytes each; it keeps neither
+    keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(twoq_policy)
+
+
+cdef class LIRSCache(Cache):
+    """LIRS: keeps what comes back at the shortest intervals. Jiang and Zhang, SIGMETRICS 2002. Resists loops and scans.
+
+    Remembers the hashes of up to twice as many evicted keys as there are entries, at 33 bytes each; it keeps neither keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(lirs_policy)
+
+
 cdef class RRCache(Cache):
     """Evicts an entry picked at random, by a generator that is seeded from `random`, or by `choice`.
 
@@ -1418,6 +1453,18 @@ cdef PyObject* slru_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyO
     return get_same(self, args, nargs, kwnames, BY_VERB, slru_hit, get_timed)
 
 
+cdef PyObject* s3fifo_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, s3fifo_hit, get_timed)
+
+
+cdef PyObject* twoq_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, twoq_hit, get_timed)
+
+
+cdef PyObject* lirs_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, lirs_hit, get_timed)
+
+
 cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     return get_same(self, args, nargs, kwnames, TIMED, self.store.policy.hit, get_slowly)
 
@@ -1532,7 +1579,7 @@ cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
 
 
 cdef const char* GET_DOC = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
-cdef PyMethodDef GET[7]
+cdef PyMethodDef GET[10]
 
 
 cdef int install() except -1:
@@ -1552,7 +1599,7 @@ cdef int install() except -1:
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
     assign_slowly = slots.tp_as_mapping.mp_ass_subscript
-    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, SieveCache, ClockCache, SLRUCache, RRCache, TTLCache, TLRUCache):
+    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, SieveCache, ClockCache, SLRUCache, S3FIFOCache, TwoQCache, LIRSCache, RRCache, TTLCache, TLRUCache):
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
         (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
@@ -1563,6 +1610,9 @@ cdef int install() except -1:
     give_method(<PyTypeObject*>SieveCache, &GET[4], b"get", <PyCFunction>sieve_get, GET_DOC)
     give_method(<PyTypeObject*>ClockCache, &GET[5], b"get", <PyCFunction>sieve_get, GET_DOC)
     give_method(<PyTypeObject*>SLRUCache, &GET[6], b"get", <PyCFunction>slru_get, GET_DOC)
+    give_method(<PyTypeObject*>S3FIFOCache, &GET[7], b"get", <PyCFunction>s3fifo_get, GET_DOC)
+    give_method(<PyTypeObject*>TwoQCache, &GET[8], b"get", <PyCFunction>twoq_get, GET_DOC)
+    give_method(<PyTypeObject*>LIRSCache, &GET[9], b"get", <PyCFunction>lirs_get, GET_DOC)
     give_vectorcall(<PyTypeObject*>Memo, <char*>&memo.vectorcall - <char*><PyObject*>memo)
     return 0
 

@@ -14,12 +14,15 @@ CLASSES = (
     hotset.SieveCache,
     hotset.ClockCache,
     hotset.SLRUCache,
+    hotset.S3FIFOCache,
+    hotset.TwoQCache,
+    hotset.LIRSCache,
     hotset.FIFOCache,
     hotset.RRCache,
     hotset.TTLCache,
     hotset.TLRUCache,
 )
-POLICY_CLASSES = CLASSES[:9]
+POLICY_CLASSES = CLASSES[:12]
 
 
 def never(key, value, now):

@@ -10,11 +10,14 @@ from hotset._engine import (
     ClockCache,
     FIFOCache,
     LFUCache,
+    LIRSCache,
     LRUCache,
     RRCache,
+    S3FIFOCache,
     SieveCache,
     SLRUCache,
     TinyLFUCache,
+    TwoQCache,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
     "sieve": SieveCache,
     "clock": ClockCache,
     "slru": SLRUCache,
+    "s3fifo": S3FIFOCache,
+    "twoq": TwoQCache,
+    "lirs": LIRSCache,
     "fifo": FIFOCache,
     "rr": RRCache,
 }
@@ -45,6 +51,9 @@ _USES: Final[dict[str, Callable[[int], int]]] = {
     "sieve": lambda rank: 1 + (rank >> 32),  # whether it was used since it came
     "clock": lambda rank: 1 + (rank >> 32),
     "slru": lambda rank: rank + 1,  # its segment
+    "s3fifo": lambda rank: 1 + (rank >> 1) + 2 * (rank & 1),  # uses in its queue, and those that led to the main one
+    "twoq": lambda rank: 1 + rank,  # the queue, or the list of those that came back
+    "lirs": lambda rank: 1 + (rank & 1),  # whether it is hot
 }
 
 

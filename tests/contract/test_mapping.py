@@ -314,6 +314,9 @@ def test_every_policy_is_listed():
         "sieve": hotset.SieveCache,
         "clock": hotset.ClockCache,
         "slru": hotset.SLRUCache,
+        "s3fifo": hotset.S3FIFOCache,
+        "twoq": hotset.TwoQCache,
+        "lirs": hotset.LIRSCache,
         "fifo": hotset.FIFOCache,
         "rr": hotset.RRCache,
     } == hotset.POLICIES

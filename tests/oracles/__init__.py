@@ -17,6 +17,9 @@ EFFICIENT = {
     "sieve": Sieve,
     "clock": Clock,
     "slru": SLRU,
+    "s3fifo": S3FIFO,
+    "twoq": TwoQ,
+    "lirs": LIRS,
 }
 NAIVE = {"lru": NaiveLRU, "lfu": NaiveLFU, "fifo": NaiveFIFO, "arc": NaiveARC}
 

@@ -1,4 +1,4 @@
-"""Exact orders of the policies that are made of queues, as their papers put them, over keys; see `ordering` for the verbs."""
+"""Exact orders of the policies that are made of queues, as their papers put them; see `ordering` for the verbs."""
 
 from collections import OrderedDict
 

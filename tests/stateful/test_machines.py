@@ -1,7 +1,7 @@
 """Hypothesis drives a cache and its oracle side by side; the whole cache is validated after every step.
 
-All policies but TinyLFU and RR have an exact oracle: same contents, same order, same removals. Those two are held to what
-every cache owes: the bound, values that belong to their keys, and no entry that was deleted or has expired.
+All policies but TinyLFU and RR have an exact oracle: same contents, same order, same removals. Those two are held to
+what every cache owes: the bound, values that belong to their keys, and no entry that was deleted or has expired.
 """
 
 import copy
@@ -472,6 +472,22 @@ class SLRUMachine(Copying, ExactMachine):
     weighable = False
 
 
+class S3FIFOMachine(ExactMachine):
+    """As ARC's; this one's ghosts are hashes, too."""
+
+    policy = "s3fifo"
+    weighable = False
+    colliding = False
+
+
+class TwoQMachine(S3FIFOMachine):
+    policy = "twoq"
+
+
+class LIRSMachine(S3FIFOMachine):
+    policy = "lirs"
+
+
 class TinyLFUMachine(Copying, LooseMachine):
     policy = "tinylfu"
 
@@ -487,5 +503,8 @@ TestARC = ARCMachine.TestCase
 TestSieve = SieveMachine.TestCase
 TestClock = ClockMachine.TestCase
 TestSLRU = SLRUMachine.TestCase
+TestS3FIFO = S3FIFOMachine.TestCase
+TestTwoQ = TwoQMachine.TestCase
+TestLIRS = LIRSMachine.TestCase
 TestTinyLFU = TinyLFUMachine.TestCase
 TestRR = RRMachine.TestCase
