@@ -17,12 +17,13 @@ CLASSES = (
     hotset.S3FIFOCache,
     hotset.TwoQCache,
     hotset.LIRSCache,
+    hotset.GDSFCache,
     hotset.FIFOCache,
     hotset.RRCache,
     hotset.TTLCache,
     hotset.TLRUCache,
 )
-POLICY_CLASSES = CLASSES[:12]
+POLICY_CLASSES = CLASSES[:13]
 
 
 def never(key, value, now):

@@ -224,6 +224,26 @@ class S3FIFOCache(Cache[_K, _V]): ...
 class TwoQCache(Cache[_K, _V]): ...
 class LIRSCache(Cache[_K, _V]): ...
 
+class GDSFCache(Cache[_K, _V]):
+    def set(
+        self,
+        key: _K,
+        value: _V,
+        ttl: Lifetime | None = None,
+        *,
+        cost: float | None = None,
+        priority: float | None = None,
+    ) -> None: ...
+    def add(
+        self,
+        key: _K,
+        value: _V,
+        ttl: Lifetime | None = None,
+        *,
+        cost: float | None = None,
+        priority: float | None = None,
+    ) -> bool: ...
+
 class RRCache(Cache[_K, _V]):
     def __init__(
         self,

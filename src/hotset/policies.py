@@ -9,6 +9,7 @@ from hotset._engine import (
     Cache,
     ClockCache,
     FIFOCache,
+    GDSFCache,
     LFUCache,
     LIRSCache,
     LRUCache,
@@ -37,6 +38,7 @@ POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
     "s3fifo": S3FIFOCache,
     "twoq": TwoQCache,
     "lirs": LIRSCache,
+    "gdsf": GDSFCache,
     "fifo": FIFOCache,
     "rr": RRCache,
 }
@@ -53,6 +55,7 @@ _USES: Final[dict[str, Callable[[int], int]]] = {
     "slru": lambda rank: rank + 1,  # its segment
     "s3fifo": lambda rank: 1 + (rank >> 1) + 2 * (rank & 1),  # uses in its queue, and those that led to the main one
     "twoq": lambda rank: 1 + rank,  # the queue, or the list of those that came back
+    "gdsf": lambda rank: rank >> 16 & 0xFFFF,  # below what is left of them
     "lirs": lambda rank: 1 + (rank & 1),  # whether it is hot
 }
 

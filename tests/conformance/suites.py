@@ -64,6 +64,7 @@ MAPPED = (
     "S3FIFOCache",
     "TwoQCache",
     "LIRSCache",
+    "GDSFCache",
     "FIFOCache",
     "RRCache",
     "TTLCache",

@@ -317,6 +317,7 @@ def test_every_policy_is_listed():
         "s3fifo": hotset.S3FIFOCache,
         "twoq": hotset.TwoQCache,
         "lirs": hotset.LIRSCache,
+        "gdsf": hotset.GDSFCache,
         "fifo": hotset.FIFOCache,
         "rr": hotset.RRCache,
     } == hotset.POLICIES

@@ -13,6 +13,7 @@ EXACT = (
     hotset.SieveCache,
     hotset.ClockCache,
     hotset.SLRUCache,
+    hotset.GDSFCache,
     hotset.FIFOCache,
     hotset.TTLCache,
     hotset.TLRUCache,

@@ -22,6 +22,7 @@ CLASSES = [
     "S3FIFOCache",
     "TwoQCache",
     "LIRSCache",
+    "GDSFCache",
     "FIFOCache",
     "RRCache",
     "TTLCache",

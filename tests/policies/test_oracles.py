@@ -79,6 +79,7 @@ def test_known_victims():
         "s3fifo": 3,
         "twoq": 1,
         "lirs": 3,
+        "gdsf": 3,
     }
     for name, make in EFFICIENT.items():
         policy = make(3)

@@ -488,6 +488,13 @@ class LIRSMachine(S3FIFOMachine):
     policy = "lirs"
 
 
+class GDSFMachine(ExactMachine):
+    """Unit weights; a copy has its ranks to 16 bits, so copies are left to the contract tests."""
+
+    policy = "gdsf"
+    weighable = False
+
+
 class TinyLFUMachine(Copying, LooseMachine):
     policy = "tinylfu"
 
@@ -506,5 +513,6 @@ TestSLRU = SLRUMachine.TestCase
 TestS3FIFO = S3FIFOMachine.TestCase
 TestTwoQ = TwoQMachine.TestCase
 TestLIRS = LIRSMachine.TestCase
+TestGDSF = GDSFMachine.TestCase
 TestTinyLFU = TinyLFUMachine.TestCase
 TestRR = RRMachine.TestCase

@@ -125,6 +125,7 @@ print(failures)
         "S3FIFOCache",
         "TwoQCache",
         "LIRSCache",
+        "GDSFCache",
         "FIFOCache",
         "RRCache",
         "TTLCache",
