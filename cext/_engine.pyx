@@ -1029,7 +1029,8 @@ cdef class TinyLFUCache(Cache):
 cdef class SieveCache(Cache):
     """SIEVE: evicts the oldest entry that was not used since a hand came by. Zhang et al., NSDI 2024.
 
-    New entries that nobody uses leave soon. A hit moves nothing. Needs no memory beyond the 32 bytes that every entry takes.
+    New entries that nobody uses leave soon. A hit moves nothing. Needs no memory beyond the 32 bytes that every entry
+    takes.
     """
 
     def __cinit__(self):
@@ -1049,7 +1050,8 @@ cdef class ClockCache(Cache):
 cdef class SLRUCache(Cache):
     """Segmented LRU: four LRU lists of a quarter of maxsize each, through which hits raise entries. Karedla et al., 1994.
 
-    What is used once does not displace what was used often lately. Needs no memory beyond the 32 bytes that every entry takes.
+    What is used once does not displace what was used often lately. Needs no memory beyond the 32 bytes that every entry
+    takes.
     """
 
     def __cinit__(self):
@@ -1059,8 +1061,8 @@ cdef class SLRUCache(Cache):
 cdef class S3FIFOCache(Cache):
     """S3-FIFO: a small queue that new entries must be used in, before a main queue. Yang et al., SOSP 2023.
 
-    Resists scans and one-hit wonders; a hit moves nothing. The small queue is a tenth of maxsize. Remembers the hashes of evicted keys of up to 0.9
-    maxsize, at 24 bytes each; it keeps neither keys nor values of theirs.
+    Resists scans and one-hit wonders; a hit moves nothing. The small queue is a tenth of maxsize. Remembers the hashes
+    of evicted keys of up to 0.9 maxsize, at 24 bytes each; it keeps neither keys nor values of theirs.
     """
 
     def __cinit__(self):
@@ -1070,8 +1072,8 @@ cdef class S3FIFOCache(Cache):
 cdef class TwoQCache(Cache):
     """2Q: a queue for what was used once, LRU for what came back. Johnson and Shasha, VLDB 1994. Resists scans.
 
-    The queue is a quarter of maxsize. Remembers the hashes of evicted keys of up to half of maxsize, at 24 bytes each; it keeps neither
-    keys nor values of theirs.
+    The queue is a quarter of maxsize. Remembers the hashes of evicted keys of up to half of maxsize, at 24 bytes each;
+    it keeps neither keys nor values of theirs.
     """
 
     def __cinit__(self):
@@ -1081,7 +1083,8 @@ cdef class TwoQCache(Cache):
 cdef class LIRSCache(Cache):
     """LIRS: keeps what comes back at the shortest intervals. Jiang and Zhang, SIGMETRICS 2002. Resists loops and scans.
 
-    Remembers the hashes of up to twice as many evicted keys as there are entries, at 33 bytes each; it keeps neither keys nor values of theirs.
+    Remembers the hashes of up to twice as many evicted keys as there are entries, at 33 bytes each; it keeps neither
+    keys nor values of theirs.
     """
 
     def __cinit__(self):
@@ -1091,9 +1094,10 @@ cdef class LIRSCache(Cache):
 cdef class GDSFCache(Cache):
     """Evicts what is worth least for its size: GDSF, Cherkasova, HP Labs 1998. Knows sizes, costs and priorities.
 
-    Small entries, those used often, and those that `set` calls expensive or important stay longer; an entry whose priority is
-    math.inf is pinned and stays until it expires or is deleted. What is not used any more goes in time. An operation on one key is
-    O(log n), and `coldest` and `hottest` O(n log n). An entry takes 24 bytes more than the 32 (40 with sizes) that every entry takes.
+    Small entries, those used often, and those that `set` calls expensive or important stay longer; an entry whose
+    priority is math.inf is pinned and stays until it expires or is deleted. What is not used any more goes in time. An
+    operation on one key is O(log n), and `coldest` and `hottest` O(n log n). An entry takes 24 bytes more than the 32
+    (40 with sizes) that every entry takes.
     """
 
     def __cinit__(self):
@@ -1102,12 +1106,13 @@ cdef class GDSFCache(Cache):
     def set(self, key, value, ttl=None, *, cost=None, priority=None):
         """Write a key, and say what it is worth.
 
-        `cost` is what it takes to get the value again, in any unit, and `priority` a factor for what else matters: twice as much of
-        either counts as twice as many uses. Both are 1 if only the other one is given; a key that is there keeps what it is
-        worth if neither is. A priority of math.inf pins the entry: it is never evicted to make room.
+        `cost` is what it takes to get the value again, in any unit, and `priority` a factor for what else matters:
+        twice as much of either counts as twice as many uses. Both are 1 if only the other one is given; a key that is
+        there keeps what it is worth if neither is. A priority of math.inf pins the entry: it is never evicted to make
+        room.
 
-        Raises ValueError("value too large") if the value's size is above maxsize, and ValueError("pinned entries leave no room") if that
-        is above what pinned entries leave of it; the cache is as it was then. O(log n).
+        Raises ValueError("value too large") if the value's size is above maxsize, and ValueError("pinned entries leave
+        no room") if that is above what pinned entries leave of it; the cache is as it was then. O(log n).
         """
         self.write_worth(key, value, ttl, cost, priority, SET)
 

@@ -18,9 +18,10 @@ beside its place in that order; ``restore`` links an entry with a rank and is ca
 hottest on an empty policy, with ``restore(NIL, rank(NIL))`` at last for what concerns the policy as a whole; it may
 allocate, and without memory it keeps less of the rank. ``validate`` is true when every invariant holds (debugging and tests; O(n)).
 
-A policy that goes by what an entry is worth to its owner has three more verbs, which are NULL elsewhere: ``appraise(e, worth)``
-after insert or update, ``worth(e)``, and ``held(e)``, the weight of the entries that are worth so much that they are never a victim, e,
-which may be NIL, left out. ``victim`` is NIL when there are only these; the engine asks ``held`` before it makes room.
+A policy that goes by what an entry is worth to its owner has three more verbs, which are NULL elsewhere: ``appraise(e,
+worth)`` after insert or update, ``worth(e)``, and ``held(e)``, the weight of the entries that are worth so much that
+they are never a victim, e, which may be NIL, left out. ``victim`` is NIL when there are only these; the engine asks
+``held`` before it makes room.
 
 Every verb runs with the cache's lock held and without calling Python. The slab's array can move between two
 calls, so a verb reads ``slab.entries`` afresh.

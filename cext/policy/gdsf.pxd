@@ -1,23 +1,27 @@
 # cython: cdivision=True
 """GDSF: evicts what is worth least for its size: uses times cost over size, and an age that rises with each eviction.
 
-Greedy-Dual-Size with frequency: Cherkasova, "Improving WWW proxies performance with Greedy-Dual-Size-Frequency caching policy", HP Labs 1998;
-after Cao and Irani, "Cost-aware WWW proxy caching algorithms", USITS 1997. An entry's rank is H = L + uses * worth / size, set anew with each
-use. The entry with the least H is the victim, and its H becomes L: what is not used again is overtaken in time, however often it
-was used before.
+Greedy-Dual-Size with frequency: Cherkasova, "Improving WWW proxies performance with Greedy-Dual-Size-Frequency caching
+policy", HP Labs 1998; after Cao and Irani, "Cost-aware WWW proxy caching algorithms", USITS 1997. An entry's rank is H
+= L + uses * worth / size, set anew with each use. The entry with the least H is the victim, and its H becomes L: what
+is not used again is overtaken in time, however often it was used before.
 
-Worth is what the owner says: cost times priority, 1 if nothing is said. An infinite one pins an entry: it is never the victim.
+Worth is what the owner says: cost times priority, 1 if nothing is said. An infinite one pins an entry: it is never the
+victim.
 
-Entries are in a binary heap, of equal H the one used longest ago first: insertion, hit and removal are O(log n), finding the
-victim is O(1). ``walk`` sorts the heap, which stays a heap by that: O(n log n) for the first, O(1) for each that follows.
+Entries are in a binary heap, of equal H the one used longest ago first: insertion, hit and removal are O(log n),
+finding the victim is O(1). ``walk`` sorts the heap, which stays a heap by that: O(n log n) for the first, O(1) for each
+that follows.
 
-Invariant: an entry's ``mark`` is its place in the heap; ``pinned`` is the weight of the pinned entries. Cost: 24 bytes an entry.
+Invariant: an entry's ``mark`` is its place in the heap; ``pinned`` is the weight of the pinned entries. Cost: 24 bytes
+an entry.
 
 Where this differs from the papers:
 - An entry of weight 0 counts as one of weight 1.
 - Uses are counted up to 65,535; worth has the 24 bits of a float.
 - A write to a key that is there counts as a use, and keeps the worth unless it says another one.
-- Where one entry is worth 10**15 times as much as others, H cannot tell these from each other: they go in the order of use.
+- Where one entry is worth 10**15 times as much as others, H cannot tell these from each other: they go in the order of
+  use.
 - A copy has ranks to 16 bits, in the same order.
 """
 from libc.math cimport INFINITY
@@ -70,7 +74,7 @@ cdef inline int gdsf_reserve(void* state, Slab* slab) noexcept nogil:
     cdef void* grown
     if slab.live < s.capacity:              # not the heap's count: before a restoration all entries are linked
         return 0
-    capacity = max(<uint32_t>FIRST_NODES, slab.live + (slab.live >> 1))
+    capacity = max(slab.live + 1, min(slab.capacity, max(<uint32_t>FIRST_NODES, slab.live + (slab.live >> 1))))
     grown = PyMem_RawRealloc(s.heap, capacity * sizeof(Node))
     if grown == NULL:
         return -1
@@ -224,7 +228,7 @@ cdef inline uint32_t gdsf_walk(void* state, Slab* slab, uint32_t e) noexcept nog
 
 
 cdef inline uint64_t gdsf_rank(void* state, Slab* slab, uint32_t e) noexcept nogil:
-    """Worth, uses, and how much of the merit the age has not overtaken yet; nothing for the policy, as only differences of rank matter."""
+    """Worth, uses, and how much of the merit the age has not overtaken yet; for the policy nothing: only differences count."""
     cdef GDSF* s = <GDSF*>state
     cdef Node* node
     cdef uint32_t worth = 0, left = 0

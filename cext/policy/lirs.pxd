@@ -1,26 +1,30 @@
 # cython: cdivision=True
-"""LIRS: keeps the entries that come back at the shortest intervals, and tells others by whether they came back sooner than these.
+"""LIRS: keeps the entries that come back at the shortest intervals, and tells others by whether they came back sooner than
+these.
 
-Jiang and Zhang, "LIRS: an efficient low inter-reference recency set replacement policy to improve buffer cache performance", SIGMETRICS 2002.
-The hot entries (LIR) have 99 % of the capacity; the cold ones (resident HIR) wait in a queue, whose back is the victim. A cold entry or a
-ghost that is used again while the oldest hot entry has not been becomes hot, and that one cold.
+Jiang and Zhang, "LIRS: an efficient low inter-reference recency set replacement policy to improve buffer cache
+performance", SIGMETRICS 2002. The hot entries (LIR) have 99 % of the capacity; the cold ones (resident HIR) wait in a
+queue, whose back is the victim. A cold entry or a ghost that is used again while the oldest hot entry has not been
+becomes hot, and that one cold.
 
-The paper's stack S is not there as a list. A key is on S exactly if it was used after the oldest hot entry was, so each entry
-and ghost carries the time of its latest use, and one comparison says whether it is on S. Time advances with each use of a key that is not hot;
-hot ones are told apart by their order. What pruning would take off S has too old a time by itself; ghosts go then, which are in the order of their
-times.
+The paper's stack S is not there as a list. A key is on S exactly if it was used after the oldest hot entry was, so each
+entry and ghost carries the time of its latest use, and one comparison says whether it is on S. Time advances with each
+use of a key that is not hot; hot ones are told apart by their order. What pruning would take off S has too old a time
+by itself; ghosts go then, which are in the order of their times.
 
-Invariant: ``mark`` is the time of an entry's latest use and, in its lowest bit, whether it is hot; the hot list is in the order of these
-times; ghosts are younger than the oldest hot entry. Every verb is O(1) amortized: an entry cools as often as it has become
-hot, a ghost goes once. Cost: a ghost of 20 bytes and its place in an index (see ghosts) for what was evicted lately, two for each entry at most.
+Invariant: ``mark`` is the time of an entry's latest use and, in its lowest bit, whether it is hot; the hot list is in
+the order of these times; ghosts are younger than the oldest hot entry. Every verb is O(1) amortized: an entry cools as
+often as it has become hot, a ghost goes once. Cost: a ghost of 20 bytes and its place in an index (see ghosts) for what
+was evicted lately, two for each entry at most.
 
 Where this differs from the paper:
-- Ghosts are bounded by twice the capacity (with weights, twice the number of entries), the oldest going first; the paper's stack is not. Once the
-  capacity loses 0.9 points in the mean of the traces.
+- Ghosts are bounded by twice the capacity (with weights, twice the number of entries), the oldest going first; the
+  paper's stack is not. Once the capacity loses 0.6 points in the mean of the shorter traces.
 - A cold entry that is used twice in a row, with nothing between, stays cold, as in Caffeine's simulator: 0.1 points.
 - With entries so heavy that the queue is empty, the oldest hot entry is the victim.
 - A write to a key that is there counts as a use.
-- Times have 30 bits and are halved when these run out: once in a billion uses of keys that are not hot, neighbours can seem of one time.
+- Times have 30 bits and are halved when these run out: once in a billion uses of keys that are not hot, neighbours can
+  seem of one time.
 """
 from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
@@ -260,7 +264,7 @@ cdef inline void lirs_restore(void* state, Slab* slab, uint32_t e, uint64_t rank
 
 
 cdef inline bint lirs_validate(void* state, Slab* slab) noexcept nogil:
-    """Both rings are doubly linked and know their entries, the hot one in order of time; the ghosts are on the stack, in order, and not too many."""
+    """Both rings are doubly linked and know their entries, the hot one in order of time; ghosts are on the stack, in order."""
     cdef LIRS* s = <LIRS*>state
     cdef uint32_t where, e, before, n = 0, time = 0
     cdef double weight = 0.0, slack

@@ -1,18 +1,19 @@
 """SIEVE: one queue, a hand that looks for what was not used, and no moves.
 
-Zhang, Yang, Yue, Vigfusson and Rashmi, "SIEVE is Simpler than LRU", NSDI 2024. New entries go in at the front. A use marks an entry.
-The hand goes from the back to the front and on from the back again; it takes the marks of what it passes, and what has none is
-the victim. What it has passed stays where it is, so that new entries, which the hand has yet to come to, are sifted quickly.
+Zhang, Yang, Yue, Vigfusson and Rashmi, "SIEVE is Simpler than LRU", NSDI 2024. New entries go in at the front. A use
+marks an entry. The hand goes from the back to the front and on from the back again; it takes the marks of what it
+passes, and what has none is the victim. What it has passed stays where it is, so that new entries, which the hand has
+yet to come to, are sifted quickly.
 
-Invariant: ``mark`` is 1 for an entry that was used since it came or the hand passed it, else 0; ``hand`` is where the next look
-begins, NIL for the back. A hit is a store of one word. Finding a victim is O(1) amortized: each mark that is taken was set by a
-use. No bytes beyond the entry's links.
+Invariant: ``mark`` is 1 for an entry that was used since it came or the hand passed it, else 0; ``hand`` is where the
+next look begins, NIL for the back. A hit is a store of one word. Finding a victim is O(1) amortized: each mark that is
+taken was set by a use. No bytes beyond the entry's links.
 
 Where this differs from the paper:
 - A write to a key that is there counts as a use.
 - A deletion or expiry of the entry under the hand moves the hand on, as an eviction does.
-- A snapshot is in the order of eviction, unmarked entries before marked ones; the rank of an unmarked entry says how many marked ones
-  lie before it, which puts each back in its place.
+- A snapshot is in the order of eviction, unmarked entries before marked ones; the rank of an unmarked entry says how
+  many marked ones lie before it, which puts each back in its place.
 """
 from libc.stdint cimport uint32_t, uint64_t
 

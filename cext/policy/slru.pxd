@@ -1,19 +1,19 @@
 # cython: cdivision=True
 """SLRU: four LRU lists; a hit moves an entry up by one list, and what a list has no room for moves down.
 
-Segmented LRU: Karedla, Love and Wherry, "Caching strategies to improve disk system performance", IEEE Computer 1994, with the four equal
-segments of S4LRU (Huang et al., "An analysis of Facebook photo caching", SOSP 2013). A new entry enters the lowest segment, whose back is
-the victim. A hit moves an entry to the front of the segment above, or of its own at the top. The back of a segment that is
-over its share moves to the front of the one below.
+Segmented LRU: Karedla, Love and Wherry, "Caching strategies to improve disk system performance", IEEE Computer 1994,
+with the four equal segments of S4LRU (Huang et al., "An analysis of Facebook photo caching", SOSP 2013). A new entry
+enters the lowest segment, whose back is the victim. A hit moves an entry to the front of the segment above, or of its
+own at the top. The back of a segment that is over its share moves to the front of the one below.
 
-Invariant: an entry's ``mark`` is the sentinel of its segment; each segment but the lowest weighs a quarter of the capacity at most
-(rounded down where every entry weighs 1). A hit is O(1) amortized: an entry moves down as often as it has moved up. No bytes
-beyond the entry's links.
+Invariant: an entry's ``mark`` is the sentinel of its segment; each segment but the lowest weighs a quarter of the
+capacity at most (rounded down where every entry weighs 1). A hit is O(1) amortized: an entry moves down as often as it
+has moved up. No bytes beyond the entry's links.
 
 Where this differs from the papers:
 - Karedla et al. have two segments and leave their sizes open; four equal ones are what libCacheSim's SLRU has, too.
-- While there is room, a new entry enters the lowest segment that has room for it, as in libCacheSim: a cache that fills keeps the order
-  of what came first instead of one long lowest segment.
+- While there is room, a new entry enters the lowest segment that has room for it, as in libCacheSim: a cache that fills
+  keeps the order of what came first instead of one long lowest segment.
 - A write to a key that is there counts as a use.
 """
 from libc.math cimport floor

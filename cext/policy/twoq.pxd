@@ -1,15 +1,15 @@
 # cython: cdivision=True
 """2Q: a queue for what was used once, an LRU list for what came back after it had left the queue.
 
-Johnson and Shasha, "2Q: a low overhead high performance buffer management replacement algorithm", VLDB 1994, the full version. A new entry
-goes to the queue A1in; what leaves that by eviction becomes a ghost in A1out; a key that comes in while it is a ghost goes
-to the LRU list Am. Uses in A1in do nothing: what is used several times at once need not be used again. A1in gives the victim
-while it weighs more than Kin, Am else.
+Johnson and Shasha, "2Q: a low overhead high performance buffer management replacement algorithm", VLDB 1994, the full
+version. A new entry goes to the queue A1in; what leaves that by eviction becomes a ghost in A1out; a key that comes in
+while it is a ghost goes to the LRU list Am. Uses in A1in do nothing: what is used several times at once need not be
+used again. A1in gives the victim while it weighs more than Kin, Am else.
 
 Kin is a quarter of the capacity and Kout, what the ghosts weighed at most, half of it, as the paper advises.
 
-Invariant: an entry's ``mark`` is the sentinel of its list; the ghosts weigh Kout at most. Every verb is O(1) but for the ghosts that
-a heavy entry pushes out. Cost: a ghost (see ghosts) for every entry that A1in lets go.
+Invariant: an entry's ``mark`` is the sentinel of its list; the ghosts weigh Kout at most. Every verb is O(1) but for
+the ghosts that a heavy entry pushes out. Cost: a ghost (see ghosts) for every entry that A1in lets go.
 
 Where this differs from the paper:
 - When Am is empty, A1in gives the victim however small it is; the paper does not say.

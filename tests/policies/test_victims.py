@@ -102,6 +102,25 @@ def test_tinylfu_with_object_keys_is_near(make, keys):
     assert fill(cache, words) / len(words) == pytest.approx(expected, abs=0.04)
 
 
+def test_lirs_goes_on_when_its_time_runs_out(make, keys):
+    """Times are halved then; set near the end by a snapshot that says so."""
+    cache = make(hotset.LIRSCache, 57)
+    fill(cache, keys.tolist()[:2000])
+    rebuild, arguments, state = cache.__reduce_ex__(2)
+    near = rebuild(*arguments)
+    near.__setstate__({**state, "policy": (1 << 30) - 500})
+    make.adopt(near)
+    twin = cache.copy()
+    hits = {}
+    for name, one in (("near", near), ("twin", twin)):
+        hits[name] = 0
+        for key in keys.tolist()[2000:]:
+            hits[name] += fill(one, [key])
+        one._validate()
+    assert near.__reduce_ex__(2)[2]["policy"] < 1 << 30
+    assert hits["near"] == pytest.approx(hits["twin"], rel=0.01, abs=20)
+
+
 def test_rr_is_seeded_from_the_random_module(make, keys):
     """The same seed, the same victims; over several seeds not all the same, or the seed would not be used."""
     outcomes = []
