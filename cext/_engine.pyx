@@ -19,11 +19,18 @@ from envelope cimport (ABSENT, AGE, COST_SLOT, DROPS, EPOCH, EPOCH_SLOT, FENCE_E
 from instances cimport get_slot
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
+from policy.clock cimport clock_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
 from policy.fifo cimport fifo_policy
+from policy.gdsf cimport gdsf_hit, gdsf_policy
 from policy.lfu cimport lfu_hit, lfu_policy
+from policy.lirs cimport lirs_hit, lirs_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
+from policy.s3fifo cimport s3fifo_hit, s3fifo_policy
+from policy.sieve cimport sieve_hit, sieve_policy
+from policy.slru cimport slru_hit, slru_policy
+from policy.twoq cimport twoq_hit, twoq_policy
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
 from records cimport Moments, entries_of, moments_of, slots_for
 from replay cimport integer, replay_with
@@ -33,7 +40,7 @@ from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred,
                      hotset_known_hash, hotset_mix, tuple_item, tuple_items)
 from slots cimport (PyCFunction, PyMethodDef, PyVectorcall_Call, TypeSlots, give_method, give_vectorcall, inquiry,
                     objobjargproc, traverseproc, vectorcallfunc)
-from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED,
+from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, NO_ROOM, REPLACED,
                     Replaced, SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, store_bury_all,
                     store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
                     store_next, store_open, store_peek, store_pop_victim, store_read, store_read_any_time,
@@ -50,7 +57,7 @@ import types
 from collections.abc import KeysView, Mapping, MutableMapping
 from datetime import timedelta
 
-from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one
+from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one, worth_of
 from hotset.choosing import pop_chosen
 from hotset.flights import board, land
 from hotset.methods import BoundMemo, info_of, new_store
@@ -140,6 +147,7 @@ cdef class Cache:
     cdef int adopt(self, void (*fill)(Policy*) noexcept nogil) except -1:
         """Called once by a subclass's __cinit__: from here on the cache is valid, if of size 0."""
         cdef Policy policy
+        memset(&policy, 0, sizeof(Policy))
         fill(&policy)
         if store_open(&self.store, &policy, 0.0, False) != 0:
             raise MemoryError
@@ -367,13 +375,14 @@ cdef class Cache:
 
     cdef int write(self, object key, object value, object ttl, Write mode, Flight flight) except -1:
         """Set or add a key. 1 if it was written. A flight stores its value only if nothing has fenced it."""
-        return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, flight)
+        return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, flight, NULL)
 
-    cdef int write_hashed(self, object key, uint32_t hash, object value, object ttl, Write mode, Flight flight) except -1:
-        """write() for a key whose mixed hash is known."""
+    cdef int write_hashed(self, object key, uint32_t hash, object value, object ttl, Write mode, Flight flight,
+                          const double* worth) except -1:
+        """write() for a key whose mixed hash is known, and what it is worth if that is said."""
         cdef double weight = 1.0, t, deadline
         cdef int written = -1
-        if ttl is None and flight is None:
+        if ttl is None and flight is None and worth == NULL:
             written = self.write_known(<PyObject*>key, <PyObject*>value, hash, mode == ADD)
         if written >= 0:
             return written
@@ -394,20 +403,24 @@ cdef class Cache:
             return 0
         if self.own_popitem:
             self.make_room(key, hash, weight)
-        return self.put(<PyObject*>key, <PyObject*>value, hash, weight, t, deadline, mode, flight)
+        return self.put(<PyObject*>key, <PyObject*>value, hash, weight, t, deadline, worth, mode, flight)
 
     cdef int put(self, PyObject* key, PyObject* value, uint32_t hash, double weight, double t, double deadline,
-                 Write mode, Flight flight) except -1:
+                 const double* worth, Write mode, Flight flight) except -1:
         """The part of a write that needs the lock."""
         cdef Grave grave = [NIL, NIL]
         cdef Replaced replaced = [NULL, NULL]
-        cdef int status = store_write(&self.store, key, value, hash, weight, t, deadline, mode == ADD,
+        cdef int status = store_write(&self.store, key, value, hash, weight, t, deadline, worth, mode == ADD,
                                       &flight.fenced if flight is not None else NULL, &grave, &replaced)
         self.drop(&grave)
         if replaced.key != NULL:
             self.let_go(&replaced, REPLACED)
         if status == NO_MEMORY:
             raise MemoryError
+        if status == NO_ROOM:
+            if flight is not None:
+                return 0
+            raise ValueError("pinned entries leave no room")
         return status
 
     cdef int make_room(self, object key, uint32_t hash, double weight) except -1:
@@ -685,7 +698,7 @@ cdef class Cache:
         found = store_pop_victim(&self.store, t, SIZE if self.making_room else EXPLICIT, &key, &value, &grave)
         self.drop(&grave)
         if not found:
-            raise KeyError(f"{type(self).__name__} is empty")
+            raise KeyError(f"{type(self).__name__} " + ("has only pinned entries" if self.store.index.used else "is empty"))
         result = (stolen(key), stolen(value))
         self.fence(result[0])
         return result
@@ -822,11 +835,16 @@ cdef class Cache:
         cdef Grave grave = [NIL, NIL]
         cdef double limit = bound_of(maxsize)
         cdef double t
+        cdef int status
         self.now(&t)
-        if store_resize(&self.store, limit, t, &grave) != 0:
-            raise MemoryError
-        self.maxsize_ = maxsize
+        status = store_resize(&self.store, limit, t, &grave)
+        if status == 0:
+            self.maxsize_ = maxsize
         self.drop(&grave)
+        if status == NO_ROOM:
+            raise ValueError(f"pinned entries do not fit in a maxsize of {maxsize!r}")
+        if status != 0:
+            raise MemoryError
 
     @property
     def getsizeof(self):
@@ -1006,6 +1024,109 @@ cdef class TinyLFUCache(Cache):
 
     def __cinit__(self):
         self.adopt(wtinylfu_policy)
+
+
+cdef class SieveCache(Cache):
+    """SIEVE: evicts the oldest entry that was not used since a hand came by. Zhang et al., NSDI 2024.
+
+    New entries that nobody uses leave soon. A hit moves nothing. Needs no memory beyond the 32 bytes that every entry
+    takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(sieve_policy)
+
+
+cdef class ClockCache(Cache):
+    """CLOCK, or second chance: evicts the oldest entry that was not used since the hand came by. Corbato, 1968.
+
+    Near to LRU, and a hit moves nothing. Needs no memory beyond the 32 bytes that every entry takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(clock_policy)
+
+
+cdef class SLRUCache(Cache):
+    """Segmented LRU: four LRU lists of a quarter of maxsize each, through which hits raise entries. Karedla et al., 1994.
+
+    What is used once does not displace what was used often lately. Needs no memory beyond the 32 bytes that every entry
+    takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(slru_policy)
+
+
+cdef class S3FIFOCache(Cache):
+    """S3-FIFO: a small queue that new entries must be used in, before a main queue. Yang et al., SOSP 2023.
+
+    Resists scans and one-hit wonders; a hit moves nothing. The small queue is a tenth of maxsize. Remembers the hashes
+    of evicted keys of up to 0.9 maxsize, at 24 bytes each; it keeps neither keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(s3fifo_policy)
+
+
+cdef class TwoQCache(Cache):
+    """2Q: a queue for what was used once, LRU for what came back. Johnson and Shasha, VLDB 1994. Resists scans.
+
+    The queue is a quarter of maxsize. Remembers the hashes of evicted keys of up to half of maxsize, at 24 bytes each;
+    it keeps neither keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(twoq_policy)
+
+
+cdef class LIRSCache(Cache):
+    """LIRS: keeps what comes back at the shortest intervals. Jiang and Zhang, SIGMETRICS 2002. Resists loops and scans.
+
+    Remembers the hashes of up to twice as many evicted keys as there are entries, at 33 bytes each; it keeps neither
+    keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(lirs_policy)
+
+
+cdef class GDSFCache(Cache):
+    """Evicts what is worth least for its size: GDSF, Cherkasova, HP Labs 1998. Knows sizes, costs and priorities.
+
+    Small entries, those used often, and those that `set` calls expensive or important stay longer; an entry whose
+    priority is math.inf is pinned and stays until it expires or is deleted. What is not used any more goes in time. An
+    operation on one key is O(log n), and `coldest` and `hottest` O(n log n). An entry takes 24 bytes more than the 32
+    (40 with sizes) that every entry takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(gdsf_policy)
+
+    def set(self, key, value, ttl=None, *, cost=None, priority=None):
+        """Write a key, and say what it is worth.
+
+        `cost` is what it takes to get the value again, in any unit, and `priority` a factor for what else matters:
+        twice as much of either counts as twice as many uses. Both are 1 if only the other one is given; a key that is
+        there keeps what it is worth if neither is. A priority of math.inf pins the entry: it is never evicted to make
+        room.
+
+        Raises ValueError("value too large") if the value's size is above maxsize, and ValueError("pinned entries leave
+        no room") if that is above what pinned entries leave of it; the cache is as it was then. O(log n).
+        """
+        self.write_worth(key, value, ttl, cost, priority, SET)
+
+    def add(self, key, value, ttl=None, *, cost=None, priority=None):
+        """Write a key that is not there; whether it was written. The rest as in `set`."""
+        return self.write_worth(key, value, ttl, cost, priority, ADD) == 1
+
+    cdef int write_worth(self, object key, object value, object ttl, object cost, object priority, Write mode) except -1:
+        """write() with what the entry is worth."""
+        cdef double worth
+        if cost is None and priority is None:
+            return self.write(key, value, ttl, mode, None)
+        worth = worth_of(cost, priority)
+        return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, None, &worth)
 
 
 cdef class RRCache(Cache):
@@ -1241,7 +1362,7 @@ cdef class Memo:
         key = <object>missed
         if not self.shared:
             result = stolen(PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames))
-            store.write_hashed(key, hash, result, None, ADD, None)
+            store.write_hashed(key, hash, result, None, ADD, None, NULL)
         else:
             function = self.function
             if kwnames != NULL:
@@ -1406,6 +1527,30 @@ cdef PyObject* tinylfu_get(Cache self, PyObject* const* args, Py_ssize_t nargs, 
     return get_same(self, args, nargs, kwnames, BY_VERB, wtinylfu_hit, get_timed)
 
 
+cdef PyObject* sieve_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, sieve_hit, get_timed)
+
+
+cdef PyObject* slru_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, slru_hit, get_timed)
+
+
+cdef PyObject* s3fifo_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, s3fifo_hit, get_timed)
+
+
+cdef PyObject* twoq_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, twoq_hit, get_timed)
+
+
+cdef PyObject* lirs_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, lirs_hit, get_timed)
+
+
+cdef PyObject* gdsf_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, gdsf_hit, get_timed)
+
+
 cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     return get_same(self, args, nargs, kwnames, TIMED, self.store.policy.hit, get_slowly)
 
@@ -1520,7 +1665,7 @@ cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
 
 
 cdef const char* GET_DOC = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
-cdef PyMethodDef GET[4]
+cdef PyMethodDef GET[11]
 
 
 cdef int install() except -1:
@@ -1540,7 +1685,8 @@ cdef int install() except -1:
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
     assign_slowly = slots.tp_as_mapping.mp_ass_subscript
-    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, RRCache, TTLCache, TLRUCache):
+    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, SieveCache, ClockCache, SLRUCache, S3FIFOCache,
+                TwoQCache, LIRSCache, GDSFCache, RRCache, TTLCache, TLRUCache):
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
         (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
@@ -1548,6 +1694,13 @@ cdef int install() except -1:
     give_method(<PyTypeObject*>LFUCache, &GET[1], b"get", <PyCFunction>lfu_get, GET_DOC)
     give_method(<PyTypeObject*>ARCCache, &GET[2], b"get", <PyCFunction>arc_get, GET_DOC)
     give_method(<PyTypeObject*>TinyLFUCache, &GET[3], b"get", <PyCFunction>tinylfu_get, GET_DOC)
+    give_method(<PyTypeObject*>SieveCache, &GET[4], b"get", <PyCFunction>sieve_get, GET_DOC)
+    give_method(<PyTypeObject*>ClockCache, &GET[5], b"get", <PyCFunction>sieve_get, GET_DOC)
+    give_method(<PyTypeObject*>SLRUCache, &GET[6], b"get", <PyCFunction>slru_get, GET_DOC)
+    give_method(<PyTypeObject*>S3FIFOCache, &GET[7], b"get", <PyCFunction>s3fifo_get, GET_DOC)
+    give_method(<PyTypeObject*>TwoQCache, &GET[8], b"get", <PyCFunction>twoq_get, GET_DOC)
+    give_method(<PyTypeObject*>LIRSCache, &GET[9], b"get", <PyCFunction>lirs_get, GET_DOC)
+    give_method(<PyTypeObject*>GDSFCache, &GET[10], b"get", <PyCFunction>gdsf_get, GET_DOC)
     give_vectorcall(<PyTypeObject*>Memo, <char*>&memo.vectorcall - <char*><PyObject*>memo)
     return 0
 

@@ -51,6 +51,7 @@ cdef enum:                 # causes; their names are in the face
 
 cdef enum:
     NO_MEMORY = -2         # what store_write answers, with no error set
+    NO_ROOM = -3           # the same: entries that are never evicted leave none
 
 cdef enum:
     STR_DATA = 48          # bytes into a str object where its characters begin, often on another cache line than its hash
@@ -298,6 +299,11 @@ cdef inline void store_exhume(Store* s, Grave* grave, PyObject** key, PyObject**
     hotset_unlock(&s.lock)
 
 
+cdef inline double store_held(Store* s, uint32_t e) noexcept nogil:
+    """The weight of what is never evicted, but for e."""
+    return s.policy.held(s.state, &s.slab, e) if s.policy.held != NULL else 0.0
+
+
 cdef inline void store_make_room(Store* s, double weight, Grave* grave) noexcept nogil:
     """Bury victims until an entry of that weight fits."""
     cdef uint32_t victim
@@ -393,6 +399,8 @@ cdef inline uint32_t store_make_growth_room(Store* s, uint32_t e, double weight,
     cdef uint32_t victim
     while s.weight + weight - slab_weight(&s.slab, e) > s.limit:
         victim = s.policy.victim(s.state, &s.slab)
+        if victim == NIL:                       # rounding; store_held has been asked
+            return e
         store_bury(s, victim, REPLACED if victim == e else SIZE, grave)
         if victim == e:
             return NIL
@@ -468,13 +476,15 @@ cdef inline bint store_admit(Store* s, void* key, void* value, uint32_t hash, Re
 
 
 cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t hash, double weight, double now,
-                            double deadline, bint only_absent, const bint* fenced, Grave* grave,
+                            double deadline, const double* worth, bint only_absent, const bint* fenced, Grave* grave,
                             Replaced* replaced) noexcept:
     """Set a key whose weight is within the limit: 1; 0 if it is there and `only_absent`, or if the write is fenced.
 
-    NO_MEMORY when memory is out, -1 with an error set. Takes the lock itself; grave and replaced are the caller's to empty.
+    NO_MEMORY when memory is out, NO_ROOM when what is never evicted leaves none, -1 with an error set. `worth` is NULL for what
+    the entry was worth before. Takes the lock itself; grave and replaced are the caller's to empty.
     """
     cdef uint32_t e, victim
+    cdef double before
     cdef int written = 1
     hotset_lock(&s.lock)
     store_bury_due(s, now, s.weight + weight > s.limit, grave)      # the dead go before the living
@@ -494,9 +504,14 @@ cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t h
         e = NIL
     if (fenced != NULL and fenced[0]) or (e != NIL and only_absent) or weight > s.limit:
         written = 0                             # the last: resize has come in between
+    elif s.policy.held != NULL and store_held(s, e) + weight > s.limit:
+        written = NO_ROOM
     elif store_reserve(s, now, deadline) != 0:
         written = NO_MEMORY
     else:
+        if s.policy.worth != NULL and worth == NULL and e != NIL:
+            before = s.policy.worth(s.state, &s.slab, e)
+            worth = &before
         if e != NIL:
             e = store_make_growth_room(s, e, weight, grave)
         if e != NIL:
@@ -509,6 +524,8 @@ cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t h
             e = store_link(s, key, value, hash, weight)
             s.policy.insert(s.state, &s.slab, e)
             s.count.inserts += 1
+        if s.policy.appraise != NULL and worth != NULL:
+            s.policy.appraise(s.state, &s.slab, e, worth[0])
         store_schedule(s, e, now, deadline)
     hotset_unlock(&s.lock)
     return written
@@ -537,7 +554,7 @@ cdef inline int store_write_known(Store* s, PyObject* key, PyObject* value, uint
             equal = hotset_keys_equal(<PyObject*>entry.key, key)
         if equal != 0:
             break
-    if equal < 0 or s.slab.weights != NULL or s.wheel.timers != NULL or s.limit < 1.0:
+    if equal < 0 or s.slab.weights != NULL or s.wheel.timers != NULL or s.limit < 1.0 or store_held(s, NIL) > 0.0:
         pass
     elif e == NIL:
         if s.policy.reserve(s.state, &s.slab) == 0 and store_admit(s, key, value, hash, gone):
@@ -844,13 +861,16 @@ cdef inline void store_clear(Store* s, double now, Grave* grave) noexcept nogil:
 
 
 cdef inline int store_resize(Store* s, double limit, double now, Grave* grave) noexcept nogil:
-    """Change the bound of weight; -1 when memory is out, with nothing changed. Takes the lock itself."""
+    """Change the bound of weight; -1 when memory is out, NO_ROOM when what is never evicted needs more, with nothing changed.
+
+    Takes the lock itself.
+    """
     cdef int status
     hotset_lock(&s.lock)
-    status = s.policy.resize(s.state, &s.slab, limit)
+    store_bury_due(s, now, True, grave)
+    status = NO_ROOM if store_held(s, NIL) > limit else s.policy.resize(s.state, &s.slab, limit)
     if status == 0:
         s.limit = limit
-        store_bury_due(s, now, True, grave)
         store_make_room(s, 0.0, grave)
     hotset_unlock(&s.lock)
     return status

@@ -11,12 +11,19 @@ CLASSES = (
     hotset.LFUCache,
     hotset.ARCCache,
     hotset.TinyLFUCache,
+    hotset.SieveCache,
+    hotset.ClockCache,
+    hotset.SLRUCache,
+    hotset.S3FIFOCache,
+    hotset.TwoQCache,
+    hotset.LIRSCache,
+    hotset.GDSFCache,
     hotset.FIFOCache,
     hotset.RRCache,
     hotset.TTLCache,
     hotset.TLRUCache,
 )
-POLICY_CLASSES = CLASSES[:6]
+POLICY_CLASSES = CLASSES[:13]
 
 
 def never(key, value, now):

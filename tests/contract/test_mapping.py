@@ -311,6 +311,13 @@ def test_every_policy_is_listed():
         "lfu": hotset.LFUCache,
         "arc": hotset.ARCCache,
         "tinylfu": hotset.TinyLFUCache,
+        "sieve": hotset.SieveCache,
+        "clock": hotset.ClockCache,
+        "slru": hotset.SLRUCache,
+        "s3fifo": hotset.S3FIFOCache,
+        "twoq": hotset.TwoQCache,
+        "lirs": hotset.LIRSCache,
+        "gdsf": hotset.GDSFCache,
         "fifo": hotset.FIFOCache,
         "rr": hotset.RRCache,
     } == hotset.POLICIES

@@ -7,7 +7,17 @@ from caches import contents, weight_of
 
 import hotset
 
-EXACT = (hotset.LRUCache, hotset.LFUCache, hotset.FIFOCache, hotset.TTLCache, hotset.TLRUCache)
+EXACT = (
+    hotset.LRUCache,
+    hotset.LFUCache,
+    hotset.SieveCache,
+    hotset.ClockCache,
+    hotset.SLRUCache,
+    hotset.GDSFCache,
+    hotset.FIFOCache,
+    hotset.TTLCache,
+    hotset.TLRUCache,
+)
 
 
 @pytest.fixture(params=EXACT, ids=lambda cls: cls.__name__)
