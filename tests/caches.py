@@ -13,10 +13,11 @@ CLASSES = (
     hotset.TinyLFUCache,
     hotset.FIFOCache,
     hotset.RRCache,
+    hotset.Cache,
     hotset.TTLCache,
     hotset.TLRUCache,
 )
-POLICY_CLASSES = CLASSES[:6]
+POLICY_CLASSES = CLASSES[:7]
 
 
 def never(key, value, now):

@@ -13,6 +13,7 @@ __all__ = ["MOST_USES", "POLICIES", "policy_class", "uses_of"]
 
 # Each makes caches of any keys and values.
 POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
+    "auto": Cache,
     "lru": LRUCache,
     "lfu": LFUCache,
     "arc": ARCCache,

@@ -461,6 +461,10 @@ class TinyLFUMachine(Copying, LooseMachine):
     policy = "tinylfu"
 
 
+class AutoMachine(Copying, LooseMachine):
+    policy = "auto"
+
+
 class RRMachine(Copying, LooseMachine):
     policy = "rr"
 
@@ -470,4 +474,5 @@ TestLFU = LFUMachine.TestCase
 TestFIFO = FIFOMachine.TestCase
 TestARC = ARCMachine.TestCase
 TestTinyLFU = TinyLFUMachine.TestCase
+TestAuto = AutoMachine.TestCase
 TestRR = RRMachine.TestCase
