@@ -280,14 +280,11 @@ cdef inline int auto_fit(Auto* a, Slab* slab) noexcept nogil:
     if slab.live == 0 or used * 2 < a.blend.capacity and a.blend.stamps.count == 0:
         return 0
     entries = slab.live * (a.blend.capacity / used) if used > 0 else slab.live
-    entries = max(min(entries, 2.0 * slab.live), slab.live + 1.0)
-    if blend_fit(&a.blend, entries) < 0:
+    entries = min(entries, 2.0 * slab.live)
+    blend_measure(&a.blend, slab)
+    if blend_fit(&a.blend, entries) < 0 or (a.shadows == NULL and auto_shadow(a) < 0):
         return -1
-    if a.shadows == NULL:
-        blend_measure(&a.blend, slab)
-        if auto_shadow(a) < 0:
-            return -1
-    a.room = <uint32_t>entries
+    a.room = max(<uint32_t>entries, slab.live + 1)
     return 0
 
 

@@ -151,7 +151,6 @@ cdef inline void blend_measure(Blend* b, Slab* slab) noexcept nogil:
         b.entries = slab.live * (b.capacity / used)
     b.entries = min(max(floor(b.entries), 1.0), 4e8)
     b.pace = <uint64_t>(<double>(<uint64_t>1 << 52) / b.entries)
-    b.countdown = <uint32_t>(AGE_TURNS * b.entries)
 
 
 cdef inline void blend_reset(Blend* b, Slab* slab, uint32_t expert) noexcept nogil:
@@ -166,6 +165,7 @@ cdef inline void blend_reset(Blend* b, Slab* slab, uint32_t expert) noexcept nog
     b.welcome = b.contest = b.evicting = False
     blend_become(b, slab, expert)
     blend_measure(b, slab)
+    b.countdown = 1
 
 
 cdef inline void blend_close(Blend* b) noexcept nogil:
@@ -184,6 +184,7 @@ cdef inline int blend_fit(Blend* b, double entries) noexcept nogil:
     if not b.counting:
         return 0
     if b.sketch.count == 0:
+        b.countdown = <uint32_t>(AGE_TURNS * b.entries)
         return sketch_allocate(&b.sketch, sketch_blocks(entries))
     if b.sketch.count * 2 <= sketch_blocks(entries):
         return sketch_double(&b.sketch)
@@ -281,13 +282,14 @@ cdef inline void blend_spill(Blend* b, Slab* slab) noexcept nogil:
 cdef inline void blend_count(Blend* b, Slab* slab, uint32_t hash, uint32_t uses) noexcept nogil:
     """Count uses of a key."""
     cdef uint32_t n
-    if not b.counting:
+    if b.sketch.count == 0:
         return
     for n in range(uses):
         sketch_increment(&b.sketch, hash)
     if b.countdown <= uses:
         sketch_age(&b.sketch)
         blend_measure(b, slab)
+        b.countdown = <uint32_t>(AGE_TURNS * b.entries)
     else:
         b.countdown -= uses
 

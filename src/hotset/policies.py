@@ -29,6 +29,7 @@ _USES: Final[dict[str, Callable[[int], int]]] = {
     "lfu": lambda rank: rank,
     "arc": lambda rank: rank & 1,  # the list of those used once, or of those used again
     "tinylfu": lambda rank: max(1, rank >> 2),  # the region is below
+    "auto": lambda rank: max(1, (rank >> 32) + (rank >> 2 & 15)),  # what the sketch has counted, and hits since
 }
 
 
