@@ -1,7 +1,7 @@
 """The adaptive policy in plain Python, for entries of weight 1: lists are OrderedDicts, the tables are dicts.
 
-Written from what `cext/policy/auto.pxd` and `blend.pxd` promise, with the same arithmetic where a number decides, so that
-every victim must be the same.
+Written from what `cext/policy/auto.pxd` and `blend.pxd` promise, with the same arithmetic where a number decides: every
+victim must be the same.
 """
 
 import math
