@@ -19,6 +19,7 @@ from envelope cimport (ABSENT, AGE, COST_SLOT, DROPS, EPOCH, EPOCH_SLOT, FENCE_E
 from instances cimport get_slot
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
+from policy.auto cimport auto_hit, auto_policy
 from policy.clock cimport clock_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
 from policy.fifo cimport fifo_policy
@@ -115,7 +116,10 @@ cdef class Flight:
 
 @cython.trashcan(True)
 cdef class Cache:
-    """What all caches have in common; use one of its subclasses, one a policy.
+    """A cache that finds its policy by itself, and what all caches have in common.
+
+    It acts as LRU, LIRS, 2Q or W-TinyLFU, whichever hits most on a sample of the keys of late, and goes over from one to
+    another with its entries in place. Take a subclass, one a policy, for an order of eviction that is known beforehand.
 
     A mutable mapping of at most `maxsize` entries, or of entries whose sizes, as `getsizeof` gives them, sum up to at
     most `maxsize`. Keys must be hashable. Every operation on one key is O(1), amortized over growth. All of it may be
@@ -135,6 +139,7 @@ cdef class Cache:
     cdef object __weakref__
 
     def __cinit__(self):
+        self.adopt(auto_policy)
         self.maxsize_ = 0
         self.timer_ = MONOTONIC
         self.ttl_ = HOTSET_NEVER
@@ -145,8 +150,9 @@ cdef class Cache:
         self.configure(maxsize, getsizeof, ttl, tti, on_evict, timer)
 
     cdef int adopt(self, void (*fill)(Policy*) noexcept nogil) except -1:
-        """Called once by a subclass's __cinit__: from here on the cache is valid, if of size 0."""
+        """Called by __cinit__, and again by a subclass's: from here on the cache is valid, if of size 0."""
         cdef Policy policy
+        store_close(&self.store)
         memset(&policy, 0, sizeof(Policy))
         fill(&policy)
         if store_open(&self.store, &policy, 0.0, False) != 0:
@@ -157,8 +163,6 @@ cdef class Cache:
         cdef double limit = bound_of(maxsize)
         cdef Store fresh
         cls = type(self)
-        if self.store.state == NULL:
-            raise TypeError("Cache is the base of the caches and has no policy: use LRUCache or another subclass")
         check_construction(getsizeof, ttl, tti, on_evict, timer)
         self.clear()
         if self.store.buried != 0:
@@ -1510,12 +1514,16 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
 
 
 cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
+    """`get` of LRU, FIFO and RR. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
     return get_same(self, args, nargs, kwnames, LEAF, lru_hit, get_timed)
 
 
+cdef PyObject* auto_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """Cache.get; as the next ones, cache_get with the policy's verb inlined."""
+    return get_same(self, args, nargs, kwnames, BY_VERB, auto_hit, get_timed)
+
+
 cdef PyObject* lfu_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """LFUCache.get; as the next two, cache_get with the policy's verb inlined."""
     return get_same(self, args, nargs, kwnames, BY_VERB, lfu_hit, get_timed)
 
 
@@ -1665,7 +1673,7 @@ cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
 
 
 cdef const char* GET_DOC = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
-cdef PyMethodDef GET[11]
+cdef PyMethodDef GET[12]
 
 
 cdef int install() except -1:
@@ -1690,7 +1698,10 @@ cdef int install() except -1:
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
         (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
-    give_method(<PyTypeObject*>Cache, &GET[0], b"get", <PyCFunction>cache_get, GET_DOC)
+    # Each class that inherits from Cache itself needs a `get` of its own: Cache's has the verb of its policy in it.
+    for cls in (LRUCache, FIFOCache, RRCache):
+        give_method(<PyTypeObject*>cls, &GET[0], b"get", <PyCFunction>cache_get, GET_DOC)
+    give_method(<PyTypeObject*>Cache, &GET[11], b"get", <PyCFunction>auto_get, GET_DOC)
     give_method(<PyTypeObject*>LFUCache, &GET[1], b"get", <PyCFunction>lfu_get, GET_DOC)
     give_method(<PyTypeObject*>ARCCache, &GET[2], b"get", <PyCFunction>arc_get, GET_DOC)
     give_method(<PyTypeObject*>TinyLFUCache, &GET[3], b"get", <PyCFunction>tinylfu_get, GET_DOC)

@@ -20,10 +20,11 @@ CLASSES = (
     hotset.GDSFCache,
     hotset.FIFOCache,
     hotset.RRCache,
+    hotset.Cache,
     hotset.TTLCache,
     hotset.TLRUCache,
 )
-POLICY_CLASSES = CLASSES[:13]
+POLICY_CLASSES = CLASSES[:14]
 
 
 def never(key, value, now):

@@ -35,7 +35,7 @@ Cause = Literal["explicit", "replaced", "expired", "size"]
 
 # The keys of hotset.POLICIES.
 PolicyName = Literal[
-    "lru", "lfu", "arc", "tinylfu", "sieve", "clock", "slru", "s3fifo", "twoq", "lirs", "gdsf", "fifo", "rr"
+    "auto", "lru", "lfu", "arc", "tinylfu", "sieve", "clock", "slru", "s3fifo", "twoq", "lirs", "gdsf", "fifo", "rr"
 ]
 
 # What a timer may return, and the timer.

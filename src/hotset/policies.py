@@ -28,6 +28,7 @@ __all__ = ["MOST_USES", "POLICIES", "policy_class", "uses_of"]
 
 # Each makes caches of any keys and values.
 POLICIES: Final[dict[str, type[Cache[Any, Any]]]] = {
+    "auto": Cache,
     "lru": LRUCache,
     "lfu": LFUCache,
     "arc": ARCCache,
@@ -56,6 +57,7 @@ _USES: Final[dict[str, Callable[[int], int]]] = {
     "s3fifo": lambda rank: 1 + (rank >> 1),  # since it came to its queue
     "twoq": lambda rank: 1 + rank,  # the queue, or the list of those that came back
     "gdsf": lambda rank: rank >> 16 & 0xFFFF,  # below what is left of them
+    "auto": lambda rank: max(1, (rank >> 32) + (rank >> 2 & 15)),  # what the sketch has counted, and hits since
 }
 
 

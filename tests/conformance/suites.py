@@ -65,6 +65,7 @@ MAPPED = (
     "TwoQCache",
     "LIRSCache",
     "GDSFCache",
+    "Cache",
     "FIFOCache",
     "RRCache",
     "TTLCache",

@@ -294,7 +294,7 @@ def test_popitem_of_an_empty_cache_names_the_class(make, policy_class):
 
 def test_hot_entries_survive_a_scan(make):
     """What ARC, LFU and TinyLFU are for: a long scan does not flush what is used all the time."""
-    for cls in (hotset.ARCCache, hotset.LFUCache, hotset.TinyLFUCache):
+    for cls in (hotset.ARCCache, hotset.LFUCache, hotset.TinyLFUCache, hotset.Cache):
         cache = make(cls, 100)
         for _ in range(20):
             for key in range(50):

@@ -23,6 +23,7 @@ CLASSES = [
     "TwoQCache",
     "LIRSCache",
     "GDSFCache",
+    "Cache",
     "FIFOCache",
     "RRCache",
     "TTLCache",

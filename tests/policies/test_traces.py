@@ -160,17 +160,29 @@ def test_gdsf_is_the_simulator(name):
         assert ratio == pytest.approx(float(row["hit_ratio"]), abs=0.003)
 
 
-def test_tinylfu_scores():
-    """The mean over all traces and capacities of the table, by the scoring tool."""
+def score(policy):
+    """Return what the scoring tool says of a policy over all traces and capacities of the table."""
     if not SCORE.exists():
         pytest.skip(f"no scoring tool {SCORE}")
     process = subprocess.run(
-        [sys.executable, SCORE, "tinylfu", "--json", "--traces", TRACES],
+        [sys.executable, SCORE, policy, "--json", "--traces", TRACES],
         capture_output=True,
         text=True,
         check=False,
         timeout=300,
     )
     assert process.returncode == 0, process.stderr
-    score = json.loads(process.stdout)
-    assert score["mean"] >= 45.6, score
+    return json.loads(process.stdout)
+
+
+def test_tinylfu_scores():
+    found = score("tinylfu")
+    assert found["mean"] >= 45.6, found
+
+
+def test_auto_scores():
+    found = score("auto")
+    assert found["mean"] >= 46.9, found
+    assert found["gap"] >= 0.55, found
+    assert found["near_best"] >= 0.60, found
+    assert found["below_lru"] >= -4.2, found

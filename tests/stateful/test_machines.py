@@ -499,6 +499,10 @@ class TinyLFUMachine(Copying, LooseMachine):
     policy = "tinylfu"
 
 
+class AutoMachine(Copying, LooseMachine):
+    policy = "auto"
+
+
 class RRMachine(Copying, LooseMachine):
     policy = "rr"
 
@@ -515,4 +519,5 @@ TestTwoQ = TwoQMachine.TestCase
 TestLIRS = LIRSMachine.TestCase
 TestGDSF = GDSFMachine.TestCase
 TestTinyLFU = TinyLFUMachine.TestCase
+TestAuto = AutoMachine.TestCase
 TestRR = RRMachine.TestCase

@@ -126,6 +126,7 @@ print(failures)
         "TwoQCache",
         "LIRSCache",
         "GDSFCache",
+        "Cache",
         "FIFOCache",
         "RRCache",
         "TTLCache",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hotset.bench.rows import Sizes
     from hotset.bench.timing import Advance
 
-POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr")
+POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr", "auto")
 # Million requests a second at a capacity of 100k.
 FLOORS = {"lru": 40.0, "tinylfu": 15.0}
 
