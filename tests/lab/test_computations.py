@@ -218,7 +218,7 @@ def test_a_sample_of_one_percent_of_the_keys_is_near_the_exact_curve():
     sizes = np.geomspace(1_000, trace.distinct, 60)
     errors = [abs(exact.at(size) - sampled.at(size)) for size in sizes]
     assert sum(errors) / len(errors) < 0.01
-    assert max(errors) < 0.03
+    assert max(errors) < 0.05
 
 
 def test_a_mini_simulation_is_near_the_replay():
@@ -239,7 +239,7 @@ def test_a_sample_keeps_whole_keys_and_stands_for_the_rest():
     sample = trace.sample(0.05, seed=1)
     assert sample.rate == 0.05
     assert sample.requests == len(trace)
-    assert sorted(sample.uses.tolist())[-1] in set(trace.uses.tolist())
+    assert max(sample.uses.tolist()) in set(trace.uses.tolist())
     assert sample.weights.sum() == pytest.approx(trace.distinct)
     assert (sample.weights * sample.uses).sum() == pytest.approx(len(trace), rel=0.1)
     assert trace.sample(1.0) is trace

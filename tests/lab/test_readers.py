@@ -157,29 +157,49 @@ def npy(array):
         ("head.csv", b"key,size\n", r"no requests in it \(read as csv\)"),
         ("writes", b'1.0 [0 a:1] "set" "k" "v"\n', r"no requests in it \(read as monitor\)"),
         ("zero.txt", b"a\nb\n" + b"x" * 70_000 + b"\nc\0d\n", "line 4, byte 70,006: a zero byte"),
-        ("binary", b"\x00\x01\x02" * 1000, "neither text nor any other kind"),
+        ("binary", bytes(range(256)) * 20, "neither text nor any other kind"),
         ("long", b"x" * 3_000_000, "line 1, byte 0: a line of more than 1,048,576 bytes"),
-        ("mixed.lis", b"1 2 0 0\n" * 10_000 + b"1 2 0\n", "line 10,001, byte 80,000: expected four whole numbers.*'1 2 0'"),
-        ("negative.lis", b"1 2 0 0\n" * 10_000 + b"1 -2 0 0\n", "line 10,001, byte 80,000: expected four whole numbers"),
+        (
+            "mixed.lis",
+            b"1 2 0 0\n" * 10_000 + b"1 2 0\n",
+            "line 10,001, byte 80,000: expected four whole numbers.*'1 2 0'",
+        ),
+        (
+            "negative.lis",
+            b"1 2 0 0\n" * 10_000 + b"1 -2 0 0\n",
+            "line 10,001, byte 80,000: expected four whole numbers",
+        ),
         ("huge.lis", b"1 2 0 0\n" * 10_000 + b"1 99999999 0 0\n", "line 10,001, byte 80,000"),
         ("larger.lis", b"1 2 0 0\n" * 10_000 + b"1 99999999999999999999 0 0\n", "line 10,001, byte 80,000"),
-        ("mixed.trace", b"12\n" * 30_000 + b"twelve\n", "line 30,001, byte 90,000: expected a block number, not 'twelve'"),
+        (
+            "mixed.trace",
+            b"12\n" * 30_000 + b"twelve\n",
+            "line 30,001, byte 90,000: expected a block number, not 'twelve'",
+        ),
         ("short.csv", b"key,size\nx,1\ny\n", "line 3, byte 13: expected 2 columns, not 1"),
-        ("minus.csv", b"key,size\nx,1\ny,-1\n", "line 3, byte 13: a size must be a number that is not negative, not '-1'"),
+        (
+            "minus.csv",
+            b"key,size\nx,1\ny,-1\n",
+            "line 3, byte 13: a size must be a number that is not negative, not '-1'",
+        ),
         ("nan.csv", b"key,size\nx,nan\n", "line 2, byte 9: a size must be a number that is not negative, not 'nan'"),
         ("word.csv", b"key,time\nx,now\n", "line 2, byte 9: a time must be a number"),
-        ("log", LOG + b"something else\n", "line 7, byte 481: expected a line of an access log.*'something else'"),
+        ("log", LOG + b"something else\n", "line 7, byte 407: expected a line of an access log.*'something else'"),
         ("minus.log", LOG.replace(b"200 100", b"200 -100"), "line 3, byte .*: a size must not be negative"),
         ("date.log", LOG.replace(b"10/Oct", b"10/Okt"), "line 1, byte 0: expected a date"),
-        ("mon", MONITOR + b'1700000004.0 [0 1:1] "get" "k\n', "line 7, byte 299: expected what MONITOR prints"),
+        ("mon", MONITOR + b'1700000004.0 [0 1:1] "get" "k\n', "line 7, byte 252: expected what MONITOR prints"),
         ("cut.oracleGeneral", ORACLE[:-5], "byte 48: the last record is cut off: 19 of 24 bytes"),
         ("few.oracleGeneral", ORACLE[:5], "byte 0: the last record is cut off: 5 of 24 bytes"),
-        ("fell.oracleGeneral", ORACLE * 2000 , "neither text nor any other kind"),
+        ("fell.oracleGeneral", ORACLE * 2000, "neither text nor any other kind"),
         ("array.npy", npy(np.zeros((2, 2), int)), r"one-dimensional array, not of shape \(2, 2\)"),
         ("float.npy", npy(np.zeros(2)), "integers or text, not float64"),
         ("cut.npy", npy(np.arange(1000))[:500], "cannot be read as NumPy"),
         ("cut.npz", npz(keys=np.arange(1000))[:500], "cannot be read as NumPy"),
-        ("few.npz", npz(keys=np.arange(3), sizes=np.arange(2)), r"sizes must be as many as keys, 3, not of shape \(2,\)"),
+        (
+            "few.npz",
+            npz(keys=np.arange(3), sizes=np.arange(2)),
+            r"sizes must be as many as keys, 3, not of shape \(2,\)",
+        ),
         ("minus.npz", npz(keys=np.arange(2), sizes=np.array([1, -1])), r"sizes\[1\] must not be negative, got -1"),
         ("none.npz", npz(keys=np.arange(0)), r"no requests in it \(read as numpy\)"),
         ("objects.npy", npy(np.array([{}], object)), "cannot be read as NumPy"),
@@ -309,7 +329,9 @@ def test_any_bytes_are_read_or_refused_as_a_trace(write, data, name):
 @quick
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_as_a_trace(write, data):
-    whole = bytearray(data.draw(st.sampled_from([LOG, MONITOR, ORACLE, b"key,size\nx,1\n" * 3, npz(keys=np.arange(9))])))
+    whole = bytearray(
+        data.draw(st.sampled_from([LOG, MONITOR, ORACLE, b"key,size\nx,1\n" * 3, npz(keys=np.arange(9))]))
+    )
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:

@@ -44,8 +44,11 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(args: argparse.Namespace) -> int:
     """Compute, print, draw; return the exit code."""
-    from hotset.lab import curves as lab  # noqa: PLC0415 - needs the extra
-    from hotset.lab import picture, tables  # noqa: PLC0415 - as above
+    from hotset.lab import (  # noqa: PLC0415 - as above
+        curves as lab,
+        picture,
+        tables,
+    )
 
     check_outputs(args)
     if args.sampled and args.exact:

@@ -83,9 +83,7 @@ def load(args: argparse.Namespace) -> Trace:
     from hotset.lab import read_trace  # noqa: PLC0415 - needs the extra
 
     try:
-        return read_trace(
-            args.trace, format=args.format, columns=args.columns, limit=args.requests, sample=args.sample
-        )
+        return read_trace(args.trace, format=args.format, columns=args.columns, limit=args.requests, sample=args.sample)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""The lab: traces, replays, miss-ratio curves and advice. Needs the extra `hotset[lab]`; pictures and tables are apart."""
+"""The lab: traces, replays, miss-ratio curves and advice. Needs the extra `hotset[lab]`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What no policy can beat: Belady's MIN where all entries count alike, and a bound where they have sizes.
 
-Both know the future. MIN (Belady, IBM Systems Journal 1966) evicts what is used furthest in the future; as here each miss
-is stored, a policy that declines entries can exceed it by a hair. With sizes the best is NP-hard; PFOO-U (Berger, Beckmann,
-Harchol-Balter, SIGMETRICS 2018) is above it: a cache of C bytes over n requests has n * C of room and time, a hit takes its
-bytes for as long as it waited for it, and the cheapest hits are taken until that is used up.
+Both know the future. MIN (Belady, IBM Systems Journal 1966) evicts what is used furthest in the future; as here each
+miss is stored, a policy that declines entries can exceed it by a hair. With sizes the best is NP-hard; PFOO-U (Berger,
+Beckmann, Harchol-Balter, SIGMETRICS 2018) is above it: a cache of C bytes over n requests has n * C of room and time,
+a hit takes its bytes for as long as it waited for it, and the cheapest hits are taken until that is used up.
 """
 
 from __future__ import annotations

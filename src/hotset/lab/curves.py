@@ -1,18 +1,19 @@
 """Miss-ratio curves: exact for LRU and Belady, and from a sample of the keys for any policy.
 
-Exact: the distance of a request is the number of distinct keys since its key's last use (Mattson and others, IBM Systems
-Journal 1970); LRU hits it from that size on, so that one pass gives all sizes. Sampled: SHARDS (Waldspurger and others,
-FAST 2015) keeps the requests for keys whose hash is below a threshold, and stretches distances by the sample's rate; other
-policies are replayed over the sample at sizes that are as much smaller (Waldspurger and others, USENIX ATC 2017).
+Exact: the distance of a request is the number of distinct keys since its key's last use (Mattson and others, IBM
+Systems Journal 1970); LRU hits it from that size on, so that one pass gives all sizes. Sampled: SHARDS (Waldspurger
+and others, FAST 2015) keeps the requests for keys whose hash is below a threshold, and stretches distances by the
+sample's rate; other policies are replayed over the sample at sizes that are as much smaller (Waldspurger and others,
+USENIX ATC 2017).
 
 Different from the papers:
-- Misses are counted, for as many keys as each key of the sample stands for (Trace.sample); what is no miss is a hit. Where
-  the whole trace was not known when the sample was drawn, each stands for 1 / rate: that is SHARDS-adj, which adds the
-  requests that a sample lacks to the hits of the smallest size.
+- Misses are counted, for as many keys as each key of the sample stands for (Trace.sample); what is no miss is a hit.
+  Where the whole trace was not known when the sample was drawn, each stands for 1 / rate: that is SHARDS-adj, which
+  adds the requests that a sample lacks to the hits of the smallest size.
 - "Fixed size" lowers the threshold before the pass over the sample, as all keys are known by then: no key leaves it
   half-way and no count is rescaled.
-- Another policy's misses in the sample are told as a multiple of LRU's at that size in the same sample, which errs in the
-  same direction, and that multiple is taken of the LRU curve.
+- Another policy's misses in the sample are told as a multiple of LRU's at that size in the same sample, which errs in
+  the same direction, and that multiple is taken of the LRU curve.
 - LFU is never sampled: newcomers to a full LFU cache have one place, however large it is, which does not scale.
 """
 
@@ -122,15 +123,16 @@ def policy_curve(
 ) -> list[Curve]:
     """Return a curve for each policy by replay at some sizes: exact of a whole trace, by mini-simulation of a sample.
 
-    `lru` is the exact curve, where it is known: it makes those of a sample better. Raises ValueError for an unknown policy
-    or a size below 1.
+    `lru` is the exact curve, where it is known: it makes those of a sample better. Raises ValueError for an unknown
+    policy or a size below 1.
     """
     chosen = sorted(set(sizes)) if sizes is not None else default_sizes(trace)
     places = np.array(chosen, np.int64)
     if trace.rate == 1.0:
         replays = replay_all(trace, policies, chosen, workers=workers, advance=advance)
         return [
-            Curve(policy, places, np.array([1.0 - cell.hit_ratio for cell in replays.of(policy)])) for policy in policies
+            Curve(policy, places, np.array([1.0 - cell.hit_ratio for cell in replays.of(policy)]))
+            for policy in policies
         ]
     replays = replay_all(trace, list(dict.fromkeys((*policies, "lru"))), chosen, workers=workers, advance=advance)
     measure = lru if lru is not None else lru_curve(trace)

@@ -93,7 +93,7 @@ def draw_bars(groups: Mapping[str, Mapping[str, float]], title: str) -> Figure:
 
 
 def image(figure: Figure, path: Path | None = None, kind: str | None = None) -> bytes:
-    """Return a figure as the bytes of a picture, and write them to a file if there is one; PNG unless its name says else."""
+    """Return a figure as a picture, PNG unless the name says else, and write it to the file if there is one."""
     FigureCanvasAgg(figure)
     written = io.BytesIO()
     chosen = kind or (path.suffix.lstrip(".").lower() if path is not None else "") or "png"

@@ -28,12 +28,12 @@ def read_trace(
     sample: float = 1.0,
     advance: Callable[[int], object] | None = None,
 ) -> Trace:
-    """Read a trace: text, CSV, NumPy, ARC, LIRS, oracleGeneral, MONITOR or an access log, also by gzip, xz, bzip2 or zstd.
+    """Read a trace: text, CSV, NumPy, ARC, LIRS, oracleGeneral, MONITOR, an access log; also by gzip, xz, bzip2, zstd.
 
-    `format` names the kind, or else it is found out from the content; `columns` names the columns of a CSV or the arrays
-    of an `.npz` that are called otherwise ({"key": "lbn", "size": "length"}). At most `limit` requests are read. With
-    `sample` only the requests for so large a share of the keys are kept, so that what does not fit into memory can be
-    read. `advance` is called with the number of requests so far.
+    `format` names the kind, or else it is found out from the content; `columns` names the columns of a CSV or the
+    arrays of an `.npz` that are called otherwise ({"key": "lbn", "size": "length"}). At most `limit` requests are
+    read. With `sample` only the requests for so large a share of the keys are kept, so that what does not fit into
+    memory can be read. `advance` is called with the number of requests so far.
 
     The file is read as a stream; in memory are 4 bytes a request, 8 more for each of sizes, costs and times, and while
     reading 20 to 40 bytes a distinct key.
@@ -109,7 +109,14 @@ class _Gathered:
         del self._coder
         ids = _joined(self._ids, np.uint32)
         return Trace(
-            source.path.name, ids, distinct, arrays["sizes"], arrays["costs"], times, rate=self._rate, requests=self.seen
+            source.path.name,
+            ids,
+            distinct,
+            arrays["sizes"],
+            arrays["costs"],
+            times,
+            rate=self._rate,
+            requests=self.seen,
         )
 
 

@@ -95,8 +95,9 @@ def replay_all(
 ) -> Replays:
     """Replay a trace through each policy at each size, in `workers` threads (as many as there are CPUs).
 
-    `weigh` counts an entry by its bytes, which the trace must have. `advance` is called with a word about each cell that
-    is done. A cell costs what replay and belady say; memory is that of the caches, some 50 bytes an entry and thread.
+    `weigh` counts an entry by its bytes, which the trace must have. `advance` is called with a word about each cell
+    that is done. A cell costs what replay and belady say; memory is that of the caches, some 50 bytes an entry and
+    thread.
 
     Raises ValueError for an unknown policy or a size below 1, or where the trace has no sizes to weigh by.
     """

@@ -41,10 +41,10 @@ def spread(words: Words) -> Words:
 class Trace:
     """Requests: `keys[i]` is the number of the key of request i.
 
-    Where they are known, `sizes` are in bytes, `costs` in any unit, and `times` in seconds and never fall. Of a sample of
-    the keys, `rate` is the share of all keys, `requests` how many requests there were of all, and `weights`, where all
-    were known when it was drawn, how many keys each of its keys stands for. Takes 4 bytes a request, and 8 for each of the
-    others that it has.
+    Where they are known, `sizes` are in bytes, `costs` in any unit, and `times` in seconds and never fall. Of a sample
+    of the keys, `rate` is the share of all keys, `requests` how many requests there were of all, and `weights`, where
+    all were known when it was drawn, how many keys each of its keys stands for. Takes 4 bytes a request, and 8 for
+    each of the others that it has.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The kinds of trace files: a module each, with NAME, SUFFIXES, `fits` (can this be one?) and `chunks` (its requests)."""
+"""The kinds of trace files: a module each, with NAME, SUFFIXES, `fits` (can this be one?) and `chunks` (requests)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The traces of the ARC paper (Megiddo and Modha, FAST 2003), `.lis`: first block, how many blocks, two numbers that say nothing.
+"""The traces of the ARC paper (Megiddo and Modha, FAST 2003), `.lis`: four numbers a line.
 
-A line stands for as many requests as it has blocks.
+They are the first block, how many blocks, and two that say nothing. A line stands for as many requests as it has
+blocks.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def chunks(source: Source) -> Iterator[Chunk]:
             good = False
         if not good:
             bad = next(i for i, line in enumerate(lines.lines) if not _is_request(line.split()))
-            raise source.bad_line(lines, bad, "expected four whole numbers: first block, blocks, and two more") from None
+            raise source.bad_line(
+                lines, bad, "expected four whole numbers: first block, blocks, and two more"
+            ) from None
         first, count = table[:, 0], table[:, 1]
         for start in range(0, len(first), 1 << 14):
             some = count[start : start + (1 << 14)]

@@ -1,4 +1,4 @@
-"""NumPy's `.npz` with an array `keys`, and where it has them `sizes`, `costs` and `times`; `.npy` with the keys alone."""
+"""NumPy's `.npz` with an array `keys`, and perhaps `sizes`, `costs` and `times`; `.npy` with the keys alone."""
 
 from __future__ import annotations
 
@@ -68,10 +68,11 @@ def _check(source: Source, name: str, array: npt.NDArray[Any], count: int) -> No
 
 def _arrays(source: Source) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[Any]]]:
     try:
-        found = np.load(source.path, mmap_mode="r")
-        if isinstance(found, np.ndarray):
-            return found, {}
-        with found:
+        if not source.head().startswith(b"PK"):
+            mapped: npt.NDArray[Any] = np.load(source.path, mmap_mode="r")
+            return mapped, {}
+        # Opened here: NumPy leaves the file of a broken archive to the garbage collector.
+        with source.path.open("rb") as file, np.load(file) as found:
             key = source.columns.get("key", "keys")
             if key not in found.files:
                 raise source.error(f"has no array named {key!r} (it has {', '.join(found.files) or 'nothing'})")

@@ -1,4 +1,4 @@
-"""The traces of the LIRS paper (Jiang and Zhang, SIGMETRICS 2002): a block number a line, and stars that say nothing."""
+"""The traces of the LIRS paper (Jiang and Zhang, SIGMETRICS 2002): a block number a line; stars say nothing."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ _LINE = re.compile(rb"(?:\+)?(\d+\.\d+) \[(\d+) [^\]]*\] " + _STRING + rb"((?: "
 _ARGUMENT = re.compile(_STRING)
 # By the first argument, and by all of them.
 _ONE = frozenset(
-    b"get getex getrange substr strlen hget hmget hgetall hvals hkeys hexists hlen lrange lindex llen smembers sismember "
+    b"get getex getrange substr strlen hget hmget hgetall hvals hkeys hexists hlen lrange lindex llen smembers "
+    b"sismember "
     b"smismember scard zrange zrangebyscore zrevrange zscore zrank zcard exists bitcount getbit json.get".split()
 )
 _ALL = frozenset([b"mget"])
@@ -44,7 +45,9 @@ def chunks(source: Source) -> Iterator[Chunk]:
             if match is None:
                 if line.strip() in {b"", b"OK", b"+OK"}:
                     continue
-                raise source.bad_line(lines, index, 'expected what MONITOR prints, as 1700000000.1 [0 host:1] "get" "k"')
+                raise source.bad_line(
+                    lines, index, 'expected what MONITOR prints, as 1700000000.1 [0 host:1] "get" "k"'
+                )
             moment, database, command, rest = match.group(1, 2, 3, 4)
             command = command.lower()
             if command in _ONE:

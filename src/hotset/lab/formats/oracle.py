@@ -1,4 +1,4 @@
-"""libCacheSim's oracleGeneral: records of 24 bytes, seconds, key, bytes, and the number of the next request for the key."""
+"""libCacheSim's oracleGeneral: records of 24 bytes, which are seconds, key, bytes, and the key's next request."""
 
 from __future__ import annotations
 

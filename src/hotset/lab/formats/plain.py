@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NAME = "text"
-SUFFIXES = (".txt", ".keys")
+SUFFIXES: tuple[str, ...] = ()  # it is what other kinds leave
 
 
 def fits(head: bytes, _source: Source) -> bool:

@@ -20,6 +20,7 @@ from hotset.lab.trace import Floats, TraceError, Words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Self
 
 __all__ = ["Chunk", "Lines", "Source", "non_negative", "words"]
 
@@ -71,7 +72,7 @@ class Source:
     file: IO[bytes] = field(init=False)
     compressed: str | None = field(init=False, default=None)
 
-    def __enter__(self) -> Source:
+    def __enter__(self) -> Self:
         """Open it, and look at how it begins."""
         if self.path.is_dir():
             raise TraceError(f"trace {self.path} is a folder, not a file")
@@ -165,7 +166,7 @@ class Source:
         if kind == "gzip":
             opened = gzip.GzipFile(fileobj=raw)
         elif kind == "xz":
-            opened = lzma.LZMAFile(raw)
+            opened = lzma.LZMAFile(raw)  # noqa: SIM115 - closed by what owns it
         elif kind == "bzip2":
             opened = bz2.BZ2File(raw)
         else:

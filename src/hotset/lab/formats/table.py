@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from hotset.lab.formats.source import Chunk, Source, non_negative, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hotset.lab.trace import TraceError
+    from hotset.lab.trace import Floats, TraceError
 
 NAME = "csv"
 SUFFIXES = (".csv", ".tsv")
@@ -99,7 +97,10 @@ class _Place:
 
 def _understood(first: str, source: Source) -> _Head:
     delimiter = max(_DELIMITERS, key=first.count)
-    names = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter))]
+    try:
+        names = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter))]
+    except csv.Error:
+        names = []  # a bare carriage return
     columns = {}
     for kind, known in _NAMES.items():
         wanted = (source.columns[kind].lower(),) if kind in source.columns else known
@@ -110,7 +111,7 @@ def _understood(first: str, source: Source) -> _Head:
 
 
 def _chunk(source: Source, head: _Head, rows: list[list[str]], place: _Place) -> Chunk:
-    def floats(kind: str) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+    def floats(kind: str) -> Floats | None:
         column = head.columns.get(kind)
         if column is None:
             return None

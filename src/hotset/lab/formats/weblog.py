@@ -32,7 +32,7 @@ def fits(head: bytes, _source: Source) -> bool:
 
 
 def chunks(source: Source) -> Iterator[Chunk]:
-    """Yield the requests. Memory: some 100 bytes a path whose answers have no size. Raises TraceError for other lines."""
+    """Yield the requests. Memory: some 100 bytes a path, for its size. Raises TraceError for other lines."""
     known: dict[int, float] = {}
     for lines in source.lines():
         keys: list[bytes] = []
