@@ -1,6 +1,8 @@
-from typing import final
+from typing import Final, final
 
 from hotset.annotations import Array
+
+__test__: Final[dict[str, str]]
 
 def words_of(keys: list[bytes], words: Array) -> None: ...
 

@@ -67,7 +67,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Advice:
-    """What was found. `verdict` sums it up: what to change, the largest gain first, or "no change"."""
+    """What was found. `verdict` sums it up: what to change, or "no change"."""
 
     size: int
     policy: str
@@ -79,7 +79,7 @@ class Advice:
     @property
     def verdict(self) -> str:
         """What to do, in a line."""
-        worth = sorted((found for found in self.findings if found.helps), key=lambda found: -(found.gain or 0.0))
+        worth = [found for found in self.findings if found.helps]
         return "; ".join(found.text.partition(":")[0] for found in worth) if worth else "no change"
 
     def __str__(self) -> str:
