@@ -113,6 +113,19 @@ def test_a_sample_of_a_trace_stands_for_all_of_it(trace, capsys):
         assert figures["distinct"] < 2_000
 
 
+def test_a_generated_trace_needs_no_file(trace, capsys):
+    code, out, _ = hotset(capsys, "replay", "loop:200:10k", "--sizes", "100", "--policy", "lru", "--no-picture")
+    assert code == 0
+    assert "loop: 10,000 requests, 200 distinct keys" in out
+    assert re.search(r"^lru +0.00$", out, re.MULTILINE)
+    assert "zipf: 5,000 requests" in hotset(capsys, "replay", "zipf", "--requests", 5_000, "--no-picture")[1]
+    for bad in ("zipf:a", "zipf:1:2:3", "zipf:5%", "zipf:0"):
+        code, _, err = hotset(capsys, "replay", bad)
+        assert (code, err.count("\n")) == (2, 1)
+    Path("zipf").write_text("a\nb\n")
+    assert "zipf: 2 requests" in hotset(capsys, "replay", "zipf", "--no-picture")[1]
+
+
 def test_advice_says_what_helps_and_what_it_costs(trace, capsys):
     money = ("--requests-per-day", "1e6", "--origin-price", 5, "--l1-price", 10, "--l2-price", 2, "--entry-bytes", 1000)
     code, out, err = hotset(capsys, "advise", "t.npz", "--size", "5%", "--l2", "20%", *money, "--json", "a.json")

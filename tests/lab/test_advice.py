@@ -7,7 +7,7 @@ import pytest
 np = pytest.importorskip("numpy")
 
 from hotset import replay  # noqa: E402 - what needs NumPy comes after it
-from hotset.lab import Trace  # noqa: E402
+from hotset.lab import Trace, read_trace  # noqa: E402
 from hotset.lab.advice import Latencies, Prices, advise, told_seconds  # noqa: E402
 from hotset.lab.experiment import lru_vs_lfu  # noqa: E402
 from hotset.lab.generators import GENERATORS, generate  # noqa: E402
@@ -70,6 +70,35 @@ def test_one_hit_wonders_are_counted_and_placed():
     text = finding(advise(Trace.of("scan", keys), 30), "one-hit wonders").text
     assert "99 % of the keys are asked for once: 17 % of the requests" in text
     assert "most in part 3 of 6 (100 % of its requests)" in text
+
+
+def test_one_hit_wonders_are_told_by_how_keys_begin(tmp_path):
+    lines = [f"user:{number % 20}" for number in range(4_000)]
+    lines[::4] = [f"search:{number}" for number in range(1_000)]
+    (tmp_path / "t").write_text("\n".join(lines))
+    trace = read_trace(tmp_path / "t")
+    assert trace.groups.names == ("search:", "user:")
+    assert np.bincount(trace.groups.of).tolist() == [1_000, 15]
+    assert "most with search: (100 % of its requests)" in finding(advise(trace, 10), "one-hit wonders").text
+    sample = read_trace(tmp_path / "t", sample=0.3)
+    searches = sample.groups.names.index("search:")
+    assert (sample.groups.of == searches).tolist() == (sample.uses == 1).tolist()
+    half = sample.sample(0.5)
+    assert (half.groups.of == searches).tolist() == (half.uses == 1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a\nb\n", None),
+        ("/img/1\n/img/2\n/api?x\n/\n", ("/img/", "/api", "/")),
+        ("a:1\nb|2\n3\n", ("a:", "b|", "")),
+    ],
+)
+def test_keys_are_grouped_by_how_they_begin(tmp_path, text, names):
+    (tmp_path / "t").write_text(text)
+    groups = read_trace(tmp_path / "t").groups
+    assert groups is None if names is None else groups.names == names
 
 
 def test_the_level_that_is_the_problem_is_named():

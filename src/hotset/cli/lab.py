@@ -30,7 +30,12 @@ FORMATS = ("numpy", "monitor", "weblog", "arc", "lirs", "csv", "text", "oracle")
 
 def add_trace(parser: argparse.ArgumentParser) -> None:
     """Take a trace and how to read it."""
-    parser.add_argument("trace", type=Path, metavar="TRACE", help="the trace, also by gzip, xz, bzip2 or zstd")
+    parser.add_argument(
+        "trace",
+        type=Path,
+        metavar="TRACE",
+        help="the trace, also by gzip, xz, bzip2 or zstd; or a generated one, NAME:KEYS:REQUESTS such as zipf:10k:1M",
+    )
     parser.add_argument(
         "--format", choices=FORMATS, help="kind of the trace (default: found out from how it begins and is called)"
     )
@@ -83,9 +88,27 @@ def load(args: argparse.Namespace) -> Trace:
     from hotset.lab import read_trace  # noqa: PLC0415 - needs the extra
 
     try:
+        made = _generated(args)
+        if made is not None:
+            return made.sample(args.sample)
         return read_trace(args.trace, format=args.format, columns=args.columns, limit=args.requests, sample=args.sample)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _generated(args: argparse.Namespace) -> Trace | None:
+    """Return the trace that is asked for by the name of a generator, unless there is such a file; raises ValueError."""
+    from hotset.lab.generators import GENERATORS, generate  # noqa: PLC0415 - needs the extra
+    from hotset.lab.sizes import number_of  # noqa: PLC0415 - as above
+
+    name, *counts = str(args.trace).split(":")
+    if name not in GENERATORS or args.trace.exists() or args.format is not None:
+        return None
+    if len(counts) > 2 or any("%" in count for count in counts):
+        raise ValueError(f"a generated trace must be as {name}:10k:1M, keys and requests, not {str(args.trace)!r}")
+    given = [round(number_of(count, 0)) for count in counts]
+    keys, requests = given + [10_000, 1_000_000][len(given) :]
+    return generate(name, keys, min(requests, args.requests or requests))
 
 
 def policies_of(text: str, *, weigh: bool = False) -> tuple[str, ...]:

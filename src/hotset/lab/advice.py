@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from hotset import _lab
 from hotset.lab.curves import UNSCALABLE
@@ -285,11 +286,31 @@ def _one_hits(trace: Trace, measured: dict[tuple[str, int], _Parts], policy: str
     worst = int(parts.argmax())
     if parts[worst] > 1.5 * share and share > 0.01:
         text += f", most in part {worst + 1} of {_PARTS} ({100 * parts[worst]:.0f} % of its requests)"
+    text += _worst_groups(trace, once, share)
     admitting = [name for name, at in measured if at == size and name == "tinylfu"]
     if admitting and policy != "tinylfu":
         gain, low, high = measured["tinylfu", size].against(measured[policy, size], _T95)
         text += f"; keeping them out (tinylfu) gives {gain:+.1f} points {_interval(low, high)}"
     return Finding("one-hit wonders", helps=False, text=text, gain=share)
+
+
+def _worst_groups(trace: Trace, once: npt.NDArray[np.bool_], share: float) -> str:
+    """Say which groups of keys have more of them than the rest."""
+    if trace.groups is None or not share:
+        return ""
+    count = len(trace.groups.names)
+    asked = np.bincount(trace.groups.of, trace.uses, count)
+    single = np.bincount(trace.groups.of[once], minlength=count)
+    found = [
+        (int(single[group]), group)
+        for group in range(count)
+        if single[group] > 1.5 * share * asked[group] and single[group] > 0.05 * single.sum()
+    ]
+    told = [
+        f"{trace.groups.names[group] or 'keys without a prefix'} ({100 * alone / asked[group]:.0f} % of its requests)"
+        for alone, group in sorted(found, reverse=True)[:3]
+    ]
+    return f", most with {', '.join(told)}" if told else ""
 
 
 class _Levels:

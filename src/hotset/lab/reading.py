@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,10 @@ import numpy.typing as npt
 from hotset._lab import Coder
 from hotset.lab.formats import FORMATS, format_of
 from hotset.lab.formats.source import Chunk, Source
-from hotset.lab.trace import Trace, TraceError, spread
+from hotset.lab.trace import Groups, Ids, Trace, TraceError, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["read_trace"]
 
@@ -68,6 +69,11 @@ def _cut(chunk: Chunk, most: int) -> Chunk:
     return Chunk(*(None if array is None else array[:most] for array in chunk))  # type: ignore[arg-type] # keys are there
 
 
+# What keys begin with up to the first separator, or the first part of a path.
+_GROUP = re.compile(rb"/[^/?]*/?|[^:|/]*[:|/]")
+_MOST_GROUPS = 1000
+
+
 class _Gathered:
     """Chunks, as they come."""
 
@@ -77,6 +83,8 @@ class _Gathered:
         self._rate = sample
         self._threshold = None if sample == 1.0 else np.uint64(sample * 2.0**64)
         self._ids: list[npt.NDArray[Any]] = []
+        self._group_of: list[int] = []
+        self._groups: dict[bytes, int] = {}
         self._others: dict[str, list[npt.NDArray[Any]]] = {"sizes": [], "costs": [], "times": []}
 
     def add(self, chunk: Chunk) -> None:
@@ -88,12 +96,27 @@ class _Gathered:
             drawn = spread(keys) < self._threshold
             keys = keys[drawn]
         ids = np.empty(len(keys), np.uint32)
+        known = self._coder.distinct
         self._coder.code(keys, ids)
         self._ids.append(ids)
+        if chunk.names is not None:
+            self._group(ids, known, chunk.names, drawn)
         for name, parts in self._others.items():
             values = getattr(chunk, name)
             if values is not None:
                 parts.append(values[drawn])
+
+    def _group(self, ids: Ids, known: int, names: Sequence[bytes], drawn: slice | npt.NDArray[np.bool_]) -> None:
+        """Put the keys that are new into the group of how they begin."""
+        places = np.arange(len(names)) if isinstance(drawn, slice) else np.flatnonzero(drawn)
+        # A new key has a number above all before it.
+        tops = np.maximum.accumulate(np.concatenate((np.array([known], np.int64), ids.astype(np.int64) + 1)))
+        for place in places[np.flatnonzero(np.diff(tops))].tolist():
+            match = _GROUP.match(names[place])
+            begin = match[0] if match else b""
+            if begin not in self._groups and len(self._groups) >= _MOST_GROUPS:
+                begin = b""
+            self._group_of.append(self._groups.setdefault(begin, len(self._groups)))
 
     def trace(self, source: Source, kind: str) -> Trace:
         """Return all of it as one. The parts are given up on the way, so that it is not twice in memory."""
@@ -108,6 +131,10 @@ class _Gathered:
         distinct = self._coder.distinct
         del self._coder
         ids = _joined(self._ids, np.uint32)
+        groups = None
+        if len(self._groups) > 1 and len(self._group_of) == distinct:
+            named = tuple(begin.decode("utf-8", "backslashreplace") for begin in self._groups)
+            groups = Groups(named, np.array(self._group_of, np.uint16))
         return Trace(
             source.path.name,
             ids,
@@ -115,6 +142,7 @@ class _Gathered:
             arrays["sizes"],
             arrays["costs"],
             times,
+            groups,
             rate=self._rate,
             requests=self.seen,
         )

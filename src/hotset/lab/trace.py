@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from hotset import _lab
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Floats", "Ids", "Trace", "TraceError", "Words", "spread"]
+__all__ = ["Floats", "Groups", "Ids", "Trace", "TraceError", "Words", "spread"]
 
 Ids = npt.NDArray[np.uint32]
 Words = npt.NDArray[np.uint64]
@@ -37,6 +37,13 @@ def spread(words: Words) -> Words:
     return mixed
 
 
+class Groups(NamedTuple):
+    """How keys begin: the name of each group, and the group of each key."""
+
+    names: tuple[str, ...]
+    of: npt.NDArray[np.uint16]
+
+
 @dataclass(frozen=True, eq=False)
 class Trace:
     """Requests: `keys[i]` is the number of the key of request i.
@@ -53,6 +60,7 @@ class Trace:
     sizes: Floats | None = None
     costs: Floats | None = None
     times: Floats | None = None
+    groups: Groups | None = None
     rate: float = 1.0
     requests: float = 0.0
     weights: Floats | None = None
@@ -115,8 +123,9 @@ class Trace:
         drawn = spread(np.arange(self.distinct, dtype=np.uint64) ^ np.uint64(seed << 33)) < np.uint64(rate * 2.0**64)
         if not drawn.any():
             raise TraceError(f"trace {self.name} has too few keys, {self.distinct:,}, for a sample of {rate:g}")
-        weights = self._stand_for(drawn)
-        return replace(self._where(drawn[self.keys], self.rate * rate, self.requests), weights=weights)
+        groups = None if self.groups is None else Groups(self.groups.names, self.groups.of[drawn])
+        found = self._where(drawn[self.keys], self.rate * rate, self.requests)
+        return replace(found, weights=self._stand_for(drawn), groups=groups)
 
     def _stand_for(self, drawn: npt.NDArray[np.bool_]) -> Floats | None:
         """Return how many keys each key that is drawn stands for: those that are asked for about as often as it is.
@@ -154,4 +163,5 @@ class Trace:
             rate=rate,
             requests=requests,
             weights=None if self.weights is None else self.weights[: coder.distinct],
+            groups=None if self.groups is None else Groups(self.groups.names, self.groups.of[: coder.distinct]),
         )

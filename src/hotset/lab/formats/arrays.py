@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NAME = "numpy"
 SUFFIXES = (".npz", ".npy")
 _STEP = 1 << 18
+_OTHERS = {"sizes": "size", "costs": "cost", "times": "time"}
 
 
 def fits(head: bytes, _source: Source) -> bool:
@@ -39,7 +40,8 @@ def chunks(source: Source) -> Iterator[Chunk]:
         _check(source, name, array, len(keys))
     for start in range(0, len(keys), _STEP):
         part = slice(start, start + _STEP)
-        yield Chunk(_words(keys[part]), **{name: _floats(array[part]) for name, array in others.items()})
+        sizes, costs, times = (_floats(others[name][part]) if name in others else None for name in _OTHERS)
+        yield Chunk(_words(keys[part]), sizes, costs, times)
 
 
 def _words(keys: npt.NDArray[Any]) -> Words:
@@ -76,8 +78,7 @@ def _arrays(source: Source) -> tuple[npt.NDArray[Any], dict[str, npt.NDArray[Any
             key = source.columns.get("key", "keys")
             if key not in found.files:
                 raise source.error(f"has no array named {key!r} (it has {', '.join(found.files) or 'nothing'})")
-            names = {"sizes": "size", "costs": "cost", "times": "time"}
-            wanted = {name: source.columns.get(column, name) for name, column in names.items()}
+            wanted = {name: source.columns.get(column, name) for name, column in _OTHERS.items()}
             return found[key], {name: found[array] for name, array in wanted.items() if array in found.files}
     except TraceError:
         raise

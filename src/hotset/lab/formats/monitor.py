@@ -58,4 +58,4 @@ def chunks(source: Source) -> Iterator[Chunk]:
                 continue
             keys.extend(database + b"/" + key for key in named)
             times.extend([float(moment)] * len(named))
-        yield Chunk(words(keys), None, None, np.array(times, np.float64))
+        yield Chunk(words(keys), None, None, np.array(times, np.float64), [key.partition(b"/")[2] for key in keys])

@@ -21,4 +21,5 @@ def fits(head: bytes, _source: Source) -> bool:
 def chunks(source: Source) -> Iterator[Chunk]:
     """Yield the requests. O(1) memory."""
     for lines in source.lines():
-        yield Chunk(words(list(filter(None, map(bytes.strip, lines.lines)))))
+        keys = list(filter(None, map(bytes.strip, lines.lines)))
+        yield Chunk(words(keys), names=keys)

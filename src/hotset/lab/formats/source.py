@@ -32,12 +32,13 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\0": "xz", b"BZh": "bzip2", b"\x28\xb5\
 
 
 class Chunk(NamedTuple):
-    """Some requests: a word that stands for each key, and what else is known."""
+    """Some requests: a word that stands for each key, and what else is known, such as the key itself."""
 
     keys: Words
     sizes: Floats | None = None
     costs: Floats | None = None
     times: Floats | None = None
+    names: Sequence[bytes] | None = None
 
 
 class Lines(NamedTuple):

@@ -127,5 +127,5 @@ def _chunk(source: Source, head: _Head, rows: list[list[str]], place: _Place) ->
             raise
 
     at = head.columns["key"]
-    keys = words([row[at].strip().encode("utf-8", "surrogateescape") for row in rows])
-    return Chunk(keys, floats("size"), floats("cost"), floats("time"))
+    keys = [row[at].strip().encode("utf-8", "surrogateescape") for row in rows]
+    return Chunk(words(keys), floats("size"), floats("cost"), floats("time"), keys)

@@ -61,7 +61,7 @@ def chunks(source: Source) -> Iterator[Chunk]:
                 known[word] = amount
             else:
                 sizes[place] = known.get(word, 0.0)
-        yield Chunk(found, np.array(sizes, np.float64), None, np.array(times, np.float64))
+        yield Chunk(found, np.array(sizes, np.float64), None, np.array(times, np.float64), keys)
 
 
 @lru_cache(maxsize=64)
