@@ -156,7 +156,7 @@ def npy(array):
         ("blank.txt", b"\n \n", r"no requests in it \(read as text\)"),
         ("head.csv", b"key,size\n", r"no requests in it \(read as csv\)"),
         ("writes", b'1.0 [0 a:1] "set" "k" "v"\n', r"no requests in it \(read as monitor\)"),
-        ("zero.txt", b"a\nb\n" + b"x" * 70_000 + b"\nc\0d\n", "line 4, byte 70,006: a zero byte"),
+        ("zero.txt", b"x\n" * 900_000 + b"c\0d\n", "line 900,001, byte 1,800,001: a zero byte"),
         ("binary", bytes(range(256)) * 20, "neither text nor any other kind"),
         ("long", b"x" * 3_000_000, "line 1, byte 0: a line of more than 1,048,576 bytes"),
         (
@@ -173,8 +173,8 @@ def npy(array):
         ("larger.lis", b"1 2 0 0\n" * 10_000 + b"1 99999999999999999999 0 0\n", "line 10,001, byte 80,000"),
         (
             "mixed.trace",
-            b"12\n" * 30_000 + b"twelve\n",
-            "line 30,001, byte 90,000: expected a block number, not 'twelve'",
+            b"12\n" * 900_000 + b"twelve\n",
+            "line 900,001, byte 2,700,000: expected a block number, not 'twelve'",
         ),
         ("short.csv", b"key,size\nx,1\ny\n", "line 3, byte 13: expected 2 columns, not 1"),
         (

@@ -1,5 +1,8 @@
 """Many replays at once, and sizes as people write them."""
 
+import subprocess
+import sys
+
 import pytest
 
 np = pytest.importorskip("numpy")
@@ -75,6 +78,12 @@ def test_sizes_as_people_write_them(text, weigh, expected):
             entries_of(text, trace, weigh=weigh)
     else:
         assert entries_of(text, trace, weigh=weigh) == expected
+
+
+def test_without_numpy_the_extra_is_named():
+    script = "import sys; sys.modules['numpy'] = None; import hotset.lab"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert 'ImportError: hotset.lab needs numpy; install with: pip install "hotset[lab]"' in done.stderr
 
 
 def test_sizes_in_a_row_come_sorted_and_once():
