@@ -43,7 +43,10 @@ _POINTS = 24
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Miss ratios, from 0 to 1, at sizes in entries that grow. `rate` is the share of the keys that it is made of."""
+    """Miss ratios, from 0 to 1, at sizes in entries that grow. `rate` is the share of the keys that it is made of.
+
+    Between its sizes an exact curve has steps; one of a sample, whose sizes lie far apart, is straight there.
+    """
 
     policy: str
     sizes: npt.NDArray[np.int64]
@@ -51,7 +54,9 @@ class Curve:
     rate: float = 1.0
 
     def at(self, size: float) -> float:
-        """Return the miss ratio at a size: the one of the largest size that is not above it, 1 below all."""
+        """Return the miss ratio at a size; 1 below all."""
+        if self.rate < 1.0 and size >= self.sizes[0]:
+            return float(np.interp(size, self.sizes, self.miss_ratios))
         place = int(np.searchsorted(self.sizes, size, side="right")) - 1
         return float(self.miss_ratios[place]) if place >= 0 else 1.0
 
@@ -84,7 +89,8 @@ def lru_curve(trace: Trace) -> Curve:
     weights = np.full(trace.distinct, 1.0 / trace.rate) if trace.weights is None else trace.weights
     weighed = np.bincount(distances, weights[trace.keys], trace.distinct + 1)
     misses = weighed.sum() - np.cumsum(weighed[1:])
-    sizes = np.round(np.arange(1, trace.distinct + 1) / trace.rate).astype(np.int64)
+    # A request counts itself, and of the others between it and its key's last use a share of `rate` is here.
+    sizes = 1 + np.round(np.arange(trace.distinct) / trace.rate).astype(np.int64)
     return Curve("lru", sizes, np.clip(misses / max(trace.requests, 1.0), 0.0, 1.0), trace.rate)
 
 
