@@ -198,6 +198,16 @@ def test_a_name_with_markup_is_no_markup(tmp_path, monkeypatch, capsys):
     assert name in hotset(capsys, "replay", name, "--no-picture")[1]
 
 
+@pytest.mark.parametrize("lines", ["a\n", "a\na\n" * 100, "".join(f"{number}\n" for number in range(500))])
+def test_a_trace_of_hardly_anything(tmp_path, monkeypatch, capsys, lines):
+    monkeypatch.chdir(tmp_path)
+    Path("few").write_text(lines)
+    for command in (["replay"], ["curve"], ["curve", "--sampled"], ["report", "-o", "r.html"]):
+        code, _, err = hotset(capsys, command[0], "few", *command[1:])
+        assert (code, err) == (0, "")
+    assert "too short to advise from" in Path("r.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

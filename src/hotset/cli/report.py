@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
         replay_all,
         tables,
     )
+    from hotset.lab.advice import FEWEST  # noqa: PLC0415 - as above
     from hotset.lab.report import page  # noqa: PLC0415 - as above
     from hotset.lab.sizes import sizes_of  # noqa: PLC0415 - as above
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         sizes = sizes_of(args.sizes, trace)
     except ValueError as error:
         raise UsageError(f"--sizes: {error}") from error
-    advice = advice_of(args, trace)
+    advice = advice_of(args, trace) if len(trace) >= FEWEST else None
     with tables.progress(len(policies) * len(sizes)) as advance:
         replays = replay_all(trace, policies, sizes, advance=advance)
     sample = lab.sample_of(trace, keys=20_000) if trace.rate == 1.0 else trace

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 
     from hotset.lab.trace import Floats, Trace
 
-__all__ = ["Advice", "Finding", "Latencies", "Prices", "advise"]
+__all__ = ["FEWEST", "Advice", "Finding", "Latencies", "Prices", "advise"]
 
 _PARTS: Final = 6
 _T95, _T99 = 2.776, 4.604  # of Student's t with 4 degrees of freedom
 _WORTH_SIZE, _WORTH_HALF, _WORTH_POLICY, _WORTH_TTL = 1.0, 0.5, 0.5, 1.0  # points of hit ratio
 _WORTH_TIME = 0.03  # of the response time
 _MOST_REQUESTS = 2_000_000
+FEWEST: Final = 1_000  # requests that tell anything
 _DAYS = 30.0
 _LIVES: Final = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 86_400, 7 * 86_400, 30 * 86_400)
 
@@ -144,8 +145,10 @@ def advise(
         raise ValueError(f"unknown policy {policy!r}: use one of {', '.join(POLICIES)}")
     if size < 1 or (l2 is not None and l2 < 1):
         raise ValueError(f"a size must be at least 1, got {size if size < 1 else l2!r}")
-    if len(trace) < 1000:
-        raise ValueError(f"trace {trace.name} has {len(trace):,} requests: too few to advise from, 1,000 are needed")
+    if len(trace) < FEWEST:
+        raise ValueError(
+            f"trace {trace.name} has {len(trace):,} requests: too few to advise from, {FEWEST:,} are needed"
+        )
     part = trace
     if len(trace) > _MOST_REQUESTS:
         part = trace.sample(_MOST_REQUESTS / len(trace))

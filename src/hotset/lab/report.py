@@ -32,15 +32,11 @@ solid #0072b2; background: #f2f6f9; } li { margin: .4rem 0; }
 """.strip()
 
 
-def page(replays: Replays, curves: Sequence[Curve], advice: Advice) -> str:
+def page(replays: Replays, curves: Sequence[Curve], advice: Advice | None) -> str:
     """Return the report as the text of an HTML file. Nothing in it is loaded from elsewhere."""
     trace = replays.trace
     sampled = f", a sample of {100 * trace.rate:.3g} % of the keys" if trace.rate < 1.0 else ""
     once = float((trace.uses == 1).mean())
-    findings = "".join(
-        f"<li{' class=best' if found.helps else ''}>{escape(found.topic)}: {escape(found.text)}</li>"
-        for found in advice.findings
-    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -53,11 +49,7 @@ def page(replays: Replays, curves: Sequence[Curve], advice: Advice) -> str:
 <h1>{escape(trace.name)}</h1>
 <p>{len(trace):,} requests, {trace.distinct:,} distinct keys{sampled};
 each key is asked for {len(trace) / trace.distinct:.1f} times, {100 * once:.0f} % of them once.</p>
-<h2>Advice</h2>
-<p class="verdict">{escape(advice.policy)} at {advice.size:,} entries hits {100 * advice.hit_ratio:.1f} %.
-<b>{escape(advice.verdict)}</b></p>
-<ul>{findings}</ul>
-<p class="quiet">{escape(advice.certainty)}</p>
+{_advice(advice)}
 <h2>Hit ratios by policy and size</h2>
 <div class="wide">{_table(replays)}</div>
 <p>{_picture(draw_replays(replays), "Hit ratios of the policies by size")}</p>
@@ -67,6 +59,20 @@ each key is asked for {len(trace) / trace.distinct:.1f} times, {100 * once:.0f} 
 </body>
 </html>
 """
+
+
+def _advice(advice: Advice | None) -> str:
+    if advice is None:
+        return '<p class="quiet">The trace is too short to advise from.</p>'
+    findings = "".join(
+        f"<li{' class=best' if found.helps else ''}>{escape(found.topic)}: {escape(found.text)}</li>"
+        for found in advice.findings
+    )
+    return f"""<h2>Advice</h2>
+<p class="verdict">{escape(advice.policy)} at {advice.size:,} entries hits {100 * advice.hit_ratio:.1f} %.
+<b>{escape(advice.verdict)}</b></p>
+<ul>{findings}</ul>
+<p class="quiet">{escape(advice.certainty)}</p>"""
 
 
 def _picture(figure: Figure, words: str) -> str:
