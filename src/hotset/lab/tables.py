@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -99,8 +98,3 @@ def write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[Any]]) -
         writer = csv.writer(file)
         writer.writerow(names)
         writer.writerows(rows)
-
-
-def warn(text: str) -> None:
-    """Say something on standard error."""
-    sys.stderr.write(f"hotset: {text}\n")
