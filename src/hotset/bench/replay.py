@@ -12,7 +12,7 @@ import numpy as np
 import hotset
 from hotset.bench.bars import Verdict
 from hotset.bench.timing import CLOCKS
-from hotset.bench.workloads import zipf
+from hotset.lab.generators import zipf
 
 if TYPE_CHECKING:
     from hotset.bench.rows import Sizes

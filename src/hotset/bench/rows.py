@@ -19,7 +19,7 @@ from hotset.bench.bars import Bar, Verdict, judge
 from hotset.bench.clients import Client, Lineup, Memoizer, isolated
 from hotset.bench.sizes import Scale
 from hotset.bench.timing import Advance, Entrant, Figure, Lap, call_each, shuffled
-from hotset.bench.workloads import zipf
+from hotset.lab.generators import zipf
 
 MAIN_POLICIES = ("lru", "lfu", "arc", "tinylfu", "auto")
 ALL_POLICIES = (*MAIN_POLICIES, "fifo", "rr")
