@@ -123,7 +123,8 @@ cdef inline void s3fifo_enter(S3FIFO* s, Slab* slab, uint32_t e, uint32_t mark) 
 cdef inline uint32_t s3fifo_victim(void* state, Slab* slab) noexcept nogil:
     cdef S3FIFO* s = <S3FIFO*>state
     cdef uint32_t e
-    s.evicting = True
+    if slab.live:           # who asks in vain leaves no trace
+        s.evicting = True
     while not list_empty(slab.entries, SMALL) and s.weights[MAIN] <= s.main_max:
         e = list_back(slab.entries, SMALL)
         if slab.entries[e].mark < PROMOTE_USES * ONE_USE:

@@ -46,6 +46,16 @@ def keys(request):
     return request.param
 
 
+@pytest.mark.parametrize("policy", [policy for policy in hotset.POLICIES if policy != "rr"])
+def test_who_asks_an_empty_cache_for_a_victim_leaves_no_trace(policy, keys):
+    asked, other = hotset.POLICIES[policy](60), hotset.POLICIES[policy](60)
+    with pytest.raises(KeyError):
+        asked.popitem()
+    for count in (30, 40, 2000):
+        assert fill(asked, keys[:count].tolist()) == fill(other, keys[:count].tolist())
+        assert list(asked.coldest()) == list(other.coldest())
+
+
 def fill(cache, keys):
     """Read through the cache and return the hits."""
     hits = 0
