@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
-from core.slab cimport NIL, SENTINELS
+from core.slab cimport NIL, PyMem_RawCalloc, PyMem_RawMalloc, SENTINELS
 from envelope cimport (ABSENT, AGE, COST_SLOT, DROPS, EPOCH, EPOCH_SLOT, FENCE_END, KEEP, LIFE, TAGS, VERSION, VERSION_SLOT,
                        WRITER, bytes_of, cost_in, hotset_u64, seconds_till)
 from instances cimport get_slot
@@ -47,6 +47,7 @@ from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSE
                     store_next, store_open, store_peek, store_pop_victim, store_read, store_read_any_time,
                     store_read_candidate, store_read_known, store_read_same, store_resize, store_take, store_touch,
                     store_validate, store_visit, store_write, store_write_known, xdecref)
+from tape cimport Mark, Tape, tape_change, tape_close, tape_drop
 
 import copyreg
 import functools
@@ -136,6 +137,7 @@ cdef class Cache:
     cdef object ttu_       # TLRUCache's; here, as choice_ is, so that one tp_traverse serves all classes
     cdef object choice_    # RRCache's
     cdef dict flights
+    cdef readonly object recording  # the last Recording of it, or None
     cdef object __weakref__
 
     def __cinit__(self):
@@ -173,6 +175,8 @@ cdef class Cache:
             raise MemoryError
         fresh.version = self.store.version + 1          # a lookup that called this must notice, and an iterator
         fresh.edits = self.store.edits + 1
+        fresh.tape = self.store.tape
+        fresh.below = self.store.below
         store_close(&self.store)
         self.store = fresh
         self.clock = NO_CLOCK
@@ -201,6 +205,7 @@ cdef class Cache:
     def __dealloc__(self):
         store_disown(&self.store)
         store_close(&self.store)
+        tape_close(self.store.tape)
 
     # ---- time ----
 
@@ -800,6 +805,24 @@ cdef class Cache:
         """
         return self.snapshot(True, n, False)
 
+    def record(self, path=None, *, sample=0.01, keys="hashed", limit=None):
+        """Record what is asked for from now on, for a sample of the keys: returns a hotset.recording.Recording to stop it.
+
+        See there for the arguments and errors. While it runs, a read takes a few percent longer at the default sample.
+        """
+        from hotset.recording import Recording
+        self.recording = Recording(self, path, sample=sample, keys=keys, limit=limit)
+        return self.recording
+
+    def advise(self, *, l2=None, latencies=None, prices=None):
+        """What would help this cache, from what `record` has recorded so far: a hotset.lab.advice.Advice; print it.
+
+        `l2`, entries of a level below; `latencies` and `prices` as in hotset.lab.advice.advise. Raises RuntimeError if
+        nothing was recorded, ValueError if that is too little to tell anything, ImportError without hotset[lab].
+        """
+        from hotset.lab.live import advise_cache
+        return advise_cache(self, self.recording, l2=l2, latencies=latencies, prices=prices)
+
     def stats(self, reset=False):
         """A CacheStats of what has happened since the cache was made or the last reset."""
         cdef Counters count = store_counters(&self.store, reset)
@@ -1221,7 +1244,6 @@ cdef class Fresh:
 
 
 @cython.final
-@cython.freelist(64)
 cdef class Record(Fresh):
     """What a memory keeps of an entry. Made by make_record and put_records; moments are of time.monotonic.
 
@@ -1382,6 +1404,54 @@ def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     return replay_with(&cache.store.policy, limit, keys, sizes)
 
 
+def tape_start(Cache cache not None, double sample, uint32_t room, bint plain):
+    """Note requests for a share of the keys from now on, up to `room` of them until they are taken; also the keys if
+    `plain`, and not only their hashes. Raises RuntimeError if it is done already."""
+    cdef Mark* marks
+    cdef uint64_t lost
+    cdef uint32_t count
+    if cache.store.below != 0:
+        raise RuntimeError("this cache is being recorded already: stop that first")
+    if cache.store.tape == NULL:
+        cache.store.tape = <Tape*>PyMem_RawCalloc(1, sizeof(Tape))
+        if cache.store.tape == NULL:
+            raise MemoryError
+    marks = <Mark*>PyMem_RawMalloc(room * sizeof(Mark))
+    if marks == NULL:
+        raise MemoryError
+    count = tape_change(cache.store.tape, &marks, room, plain, &lost)
+    tape_drop(marks, count)
+    cache.store.below = <uint64_t>(sample * 4294967296.0)
+
+
+def tape_take(Cache cache not None, uint32_t room):
+    """What was noted since the last time: hashes of 4 bytes, moments as doubles of time.monotonic, the keys or None, and
+    how many requests were lost because there was no room. Stops if `room` for those to come is 0."""
+    cdef Mark* marks = NULL
+    cdef uint64_t lost = 0
+    cdef uint32_t count, i
+    cdef bint plain
+    if cache.store.tape == NULL:
+        return b"", b"", None, 0
+    plain = cache.store.tape.plain
+    if room == 0:
+        cache.store.below = 0
+    else:
+        marks = <Mark*>PyMem_RawMalloc(room * sizeof(Mark))
+        if marks == NULL:
+            raise MemoryError
+    count = tape_change(cache.store.tape, &marks, room, plain, &lost)
+    try:
+        hashes = PyBytes_FromStringAndSize(NULL, count * sizeof(uint32_t))
+        moments = PyBytes_FromStringAndSize(NULL, count * sizeof(double))
+        for i in range(count):
+            (<uint32_t*>PyBytes_AS_STRING(hashes))[i] = marks[i].hash
+            (<double*>PyBytes_AS_STRING(moments))[i] = marks[i].moment
+        return hashes, moments, [<object>marks[i].key for i in range(count)] if plain else None, lost
+    finally:
+        tape_drop(marks, count)
+
+
 def plan_recording(type entry):
     """What make_record needs to know of entries. See records."""
     return entries_of(entry, types.MemberDescriptorType)
@@ -1501,7 +1571,7 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
     if kwnames != NULL or <size_t>(nargs - 1) >= 2:
         return get_slowly(self, args, nargs, kwnames)
     hash = hotset_known_hash(args[0])
-    if hash == -1:
+    if hash == -1 or not HOTSET_LIKELY(hotset_mix(hash) >= self.store.below):
         return get_slowly(self, args, nargs, kwnames)
     status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, &candidate, path, hit)
     if HOTSET_LIKELY(status > 0):
@@ -1582,6 +1652,8 @@ cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, Py
         known = hotset_known_hash(args[0])
         if HOTSET_LIKELY(known != -1):
             hash[0] = hotset_mix(known)
+            if not HOTSET_LIKELY(hash[0] >= self.store.store.below):
+                return -1                       # to be recorded on the slower path
             status = store_read_same(&self.store.store, args[0], hash[0], value, &candidate, path,
                                      self.store.store.policy.hit)
             if status < 0 and path != LEAF:

@@ -26,6 +26,7 @@ from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRea
 from core.wheel cimport (Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
                          wheel_reserve, wheel_set, wheel_start, wheel_validate)
 from policy.contract cimport CALL_HIT, MOVE_FRONT, Policy, hit_verb
+from tape cimport Tape, tape_note
 
 cdef extern from "compat.h" nogil:
     ctypedef struct hotset_mutex:
@@ -81,6 +82,8 @@ cdef struct Store:
     Policy policy
     Wheel wheel
     Counters count
+    uint64_t below         # requests for keys whose hash is below are noted on the tape
+    Tape* tape
     double limit           # bound of weight
     double weight          # sum over the entries
     double idle            # time without use after which an entry expires, HOTSET_NEVER for none
@@ -326,6 +329,13 @@ cdef inline void store_used(Store* s, uint32_t e, double now) noexcept nogil:
         wheel_put_off(&s.wheel, e, min(deadline, s.hard[e]))
     s.policy.hit(s.state, &s.slab, e)
     s.count.hits += 1
+
+
+cdef inline void store_note(Store* s, PyObject* key, uint32_t hash) noexcept nogil:
+    """Record a request, if its key is one of the sample. Every request that is counted comes by here, but for those of
+    store_read_same, whose callers see to it that it is not asked for such keys."""
+    if not HOTSET_LIKELY(hash >= s.below):
+        tape_note(s.tape, key, hash)
 
 
 cdef inline int store_reserve(Store* s, double now, double deadline) noexcept nogil:
@@ -676,6 +686,7 @@ cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, P
     hotset_lock(&s.lock)
     if store_find(s, key, hash, &e) < 0:
         return -1
+    store_note(s, key, hash)
     if e == NIL:
         s.count.misses += 1
         hotset_unlock(&s.lock)
@@ -804,6 +815,7 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
         e = probe_next(&s.index, &probe)
         if e == NIL:
             s.count.misses += 1
+            store_note(s, key, hash)
             hotset_unlock(&s.lock)
             return 0
         entry = &s.slab.entries[e]
@@ -823,6 +835,7 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
     value[0] = <PyObject*>entry.value
     incref(value[0])
     store_used(s, e, now)
+    store_note(s, key, hash)
     hotset_unlock(&s.lock)
     return 1
 
@@ -833,6 +846,7 @@ cdef inline int store_read_any_time(Store* s, PyObject* key, uint32_t hash, PyOb
     hotset_lock(&s.lock)
     if store_find(s, key, hash, &e) < 0:
         return -1
+    store_note(s, key, hash)
     if e == NIL:
         value[0] = NULL
         s.count.misses += 1

@@ -143,8 +143,8 @@ class _Gathered:
             arrays["costs"],
             times,
             groups,
-            rate=self._rate,
-            requests=self.seen,
+            rate=self._rate * source.rate,
+            requests=self.seen / source.rate,
         )
 
 

@@ -72,6 +72,7 @@ class Source:
     columns: Mapping[str, str] = field(default_factory=dict)
     file: IO[bytes] = field(init=False)
     compressed: str | None = field(init=False, default=None)
+    rate: float = field(init=False, default=1.0)  # the share of the keys that it has
 
     def __enter__(self) -> Self:
         """Open it, and look at how it begins."""

@@ -1,11 +1,17 @@
-"""CSV with a line of names at its head: a column of keys, and where there are any of sizes, costs and times."""
+"""CSV with a line of names at its head: a column of keys, and where there are any of sizes, costs and times.
+
+A recording of a live cache is one, with a line above that says which share of the keys it has.
+"""
 
 from __future__ import annotations
 
 import csv
+import math
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from hotset.lab.formats.source import Chunk, Source, non_negative, words
+from hotset.recording import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +41,8 @@ def fits(head: bytes, source: Source) -> bool:
     """Whether this can be such a file: its first line names a column of keys, and has another."""
     if b"\0" in head:
         return False
+    if head.startswith(MARK.encode()):
+        head = head.partition(b"\n")[2]
     first = head.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()
     found = _understood(first, source) if first else None
     return found is not None and "key" in found.columns and (found.width > 1 or source.name.endswith(SUFFIXES))
@@ -45,6 +53,9 @@ def chunks(source: Source) -> Iterator[Chunk]:
     place = _Place()
     texts = place.texts(source)
     first = next(texts, "").lstrip("\ufeff").strip()
+    if first.startswith(MARK):
+        source.rate = _rate(first, source)
+        first = next(texts, "").strip()
     if not first:
         raise source.error("has no line of names at its head", 1, 0)
     head = _understood(first, source)
@@ -74,6 +85,18 @@ def chunks(source: Source) -> Iterator[Chunk]:
         raise place.error(source, str(error)) from error
     if rows:
         yield _chunk(source, head, rows, place)
+
+
+def _rate(line: str, source: Source) -> float:
+    """Return the share of the keys that a recording has."""
+    found = re.search(r"\bsample ([0-9.eE+-]+)", line)
+    try:
+        rate = float(found[1]) if found else math.nan
+    except ValueError:
+        rate = math.nan
+    if not 0.0 < rate <= 1.0:
+        raise source.error(f"a recording must say its sample, above 0 and at most 1, not {line[:80]!r}", 1, 0)
+    return rate
 
 
 class _Place:
