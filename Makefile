@@ -26,7 +26,7 @@ lint: $(BIN)/.ready ## ruff: rules and format
 
 types: build ## mypy --strict, and the stub against the built module
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest hotset._engine hotset._wire --allowlist tests/typing/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest hotset._engine hotset._lab hotset._wire --allowlist tests/typing/stubtest-allowlist.txt
 
 sanitize: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer (gcc or clang on Linux)
 	PYTHON=$(PYTHON) bash .ci/sanitize $(ARGS)

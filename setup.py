@@ -1,4 +1,4 @@
-"""Builds the extensions, hotset._engine and hotset._wire; everything else is in pyproject.toml."""
+"""Builds the extensions, hotset._engine, hotset._lab and hotset._wire; everything else is in pyproject.toml."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ extensions = [
         extra_compile_args=compile_args,
         extra_link_args=link_args,
     )
-    for name in ("_engine", "_wire")
+    for name in ("_engine", "_lab", "_wire")
 ]
 
 setup(ext_modules=cythonize(extensions, include_path=["cext"], build_dir="build/cython"))

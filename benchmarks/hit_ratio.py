@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import hotset
 from hotset.bench import hit_ratio, report, rows
 from hotset.bench.clients import RIVALS, choose
 from hotset.bench.machine import machine, versions
@@ -35,8 +36,8 @@ def main() -> int:
     args = parser.parse_args()
     policies = args.policies.split(",")
     for policy in policies:
-        if policy not in rows.ALL_POLICIES:
-            parser.error(f"unknown policy {policy!r}; choose from {', '.join(rows.ALL_POLICIES)}")
+        if policy not in hotset.POLICIES:
+            parser.error(f"unknown policy {policy!r}; choose from {', '.join(hotset.POLICIES)}")
     requests = 50_000 if args.quick else args.requests
     contestants = args.rivals
     rivals = [one for one in contestants.select(policies) if one.distribution != "hotset"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CAPACITY = 100_000
 HOT = 1_000
 
-pytestmark = pytest.mark.parametrize("policy", ["lru", "lfu", "arc", "tinylfu", "fifo", "rr"])
+pytestmark = pytest.mark.parametrize("policy", list(hotset.POLICIES))
 
 
 def full(policy: str, ttl: float | None = None) -> tuple[hotset.Cache, list[str]]:

@@ -13,17 +13,25 @@ from libc.string cimport memcpy, memset
 
 from batch cimport BATCH, move_values, store_read_batch
 from callkey cimport call_key
-from core.slab cimport NIL, SENTINELS
+from core.slab cimport NIL, PyMem_RawCalloc, PyMem_RawMalloc, SENTINELS
 from envelope cimport (ABSENT, AGE, COST_SLOT, DROPS, EPOCH, EPOCH_SLOT, FENCE_END, KEEP, LIFE, TAGS, VERSION, VERSION_SLOT,
                        WRITER, bytes_of, cost_in, hotset_u64, seconds_till)
 from instances cimport get_slot
 from picked cimport Picked, link_list, pick_expired, picked_list, snapshot_of
 from policy.arc cimport arc_hit, arc_policy
+from policy.auto cimport auto_hit, auto_policy
+from policy.clock cimport clock_policy
 from policy.contract cimport CALL_HIT, Policy, hit_verb
 from policy.fifo cimport fifo_policy
+from policy.gdsf cimport gdsf_hit, gdsf_policy
 from policy.lfu cimport lfu_hit, lfu_policy
+from policy.lirs cimport lirs_hit, lirs_policy
 from policy.lru cimport lru_hit, lru_policy
 from policy.rr cimport rr_policy, rr_seed
+from policy.s3fifo cimport s3fifo_hit, s3fifo_policy
+from policy.sieve cimport sieve_hit, sieve_policy
+from policy.slru cimport slru_hit, slru_policy
+from policy.twoq cimport twoq_hit, twoq_policy
 from policy.wtinylfu cimport wtinylfu_hit, wtinylfu_policy
 from records cimport Moments, entries_of, moments_of, slots_for
 from replay cimport integer, replay_with
@@ -33,12 +41,13 @@ from python cimport (HOTSET_LIKELY, PY_SSIZE_T_MAX, PyErr_Fetch, PyErr_Occurred,
                      hotset_known_hash, hotset_mix, tuple_item, tuple_items)
 from slots cimport (PyCFunction, PyMethodDef, PyVectorcall_Call, TypeSlots, give_method, give_vectorcall, inquiry,
                     objobjargproc, traverseproc, vectorcallfunc)
-from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, REPLACED,
+from store cimport (ANY_TIME, BY_VERB, Counters, EXPIRED, EXPLICIT, Grave, HOTSET_NEVER, LEAF, NO_MEMORY, NO_ROOM, REPLACED,
                     Replaced, SIZE, Store, TIMED, decref, hotset_lock, hotset_unlock, incref, store_bury_all,
                     store_clear, store_close, store_counters, store_disown, store_exhume, store_expire, store_fits,
                     store_next, store_open, store_peek, store_pop_victim, store_read, store_read_any_time,
                     store_read_candidate, store_read_known, store_read_same, store_resize, store_take, store_touch,
                     store_validate, store_visit, store_write, store_write_known, xdecref)
+from tape cimport Mark, Tape, tape_change, tape_close, tape_drop
 
 import copyreg
 import functools
@@ -50,7 +59,7 @@ import types
 from collections.abc import KeysView, Mapping, MutableMapping
 from datetime import timedelta
 
-from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one
+from hotset.arguments import as_number, bound_of, check_construction, check_life, count_one, worth_of
 from hotset.choosing import pop_chosen
 from hotset.flights import board, land
 from hotset.methods import BoundMemo, info_of, new_store
@@ -108,7 +117,10 @@ cdef class Flight:
 
 @cython.trashcan(True)
 cdef class Cache:
-    """What all caches have in common; use one of its subclasses, one a policy.
+    """A cache that finds its policy by itself, and what all caches have in common.
+
+    It acts as LRU, LIRS, 2Q or W-TinyLFU, whichever hits most on a sample of the keys of late, and goes over from one to
+    another with its entries in place. Take a subclass, one a policy, for an order of eviction that is known beforehand.
 
     A mutable mapping of at most `maxsize` entries, or of entries whose sizes, as `getsizeof` gives them, sum up to at
     most `maxsize`. Keys must be hashable. Every operation on one key is O(1), amortized over growth. All of it may be
@@ -125,9 +137,11 @@ cdef class Cache:
     cdef object ttu_       # TLRUCache's; here, as choice_ is, so that one tp_traverse serves all classes
     cdef object choice_    # RRCache's
     cdef dict flights
+    cdef readonly object recording  # the last Recording of it, or None
     cdef object __weakref__
 
     def __cinit__(self):
+        self.adopt(auto_policy)
         self.maxsize_ = 0
         self.timer_ = MONOTONIC
         self.ttl_ = HOTSET_NEVER
@@ -138,8 +152,10 @@ cdef class Cache:
         self.configure(maxsize, getsizeof, ttl, tti, on_evict, timer)
 
     cdef int adopt(self, void (*fill)(Policy*) noexcept nogil) except -1:
-        """Called once by a subclass's __cinit__: from here on the cache is valid, if of size 0."""
+        """Called by __cinit__, and again by a subclass's: from here on the cache is valid, if of size 0."""
         cdef Policy policy
+        store_close(&self.store)
+        memset(&policy, 0, sizeof(Policy))
         fill(&policy)
         if store_open(&self.store, &policy, 0.0, False) != 0:
             raise MemoryError
@@ -149,8 +165,6 @@ cdef class Cache:
         cdef double limit = bound_of(maxsize)
         cdef Store fresh
         cls = type(self)
-        if self.store.state == NULL:
-            raise TypeError("Cache is the base of the caches and has no policy: use LRUCache or another subclass")
         check_construction(getsizeof, ttl, tti, on_evict, timer)
         self.clear()
         if self.store.buried != 0:
@@ -161,6 +175,8 @@ cdef class Cache:
             raise MemoryError
         fresh.version = self.store.version + 1          # a lookup that called this must notice, and an iterator
         fresh.edits = self.store.edits + 1
+        fresh.tape = self.store.tape
+        fresh.below = self.store.below
         store_close(&self.store)
         self.store = fresh
         self.clock = NO_CLOCK
@@ -189,6 +205,7 @@ cdef class Cache:
     def __dealloc__(self):
         store_disown(&self.store)
         store_close(&self.store)
+        tape_close(self.store.tape)
 
     # ---- time ----
 
@@ -367,13 +384,14 @@ cdef class Cache:
 
     cdef int write(self, object key, object value, object ttl, Write mode, Flight flight) except -1:
         """Set or add a key. 1 if it was written. A flight stores its value only if nothing has fenced it."""
-        return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, flight)
+        return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, flight, NULL)
 
-    cdef int write_hashed(self, object key, uint32_t hash, object value, object ttl, Write mode, Flight flight) except -1:
-        """write() for a key whose mixed hash is known."""
+    cdef int write_hashed(self, object key, uint32_t hash, object value, object ttl, Write mode, Flight flight,
+                          const double* worth) except -1:
+        """write() for a key whose mixed hash is known, and what it is worth if that is said."""
         cdef double weight = 1.0, t, deadline
         cdef int written = -1
-        if ttl is None and flight is None:
+        if ttl is None and flight is None and worth == NULL:
             written = self.write_known(<PyObject*>key, <PyObject*>value, hash, mode == ADD)
         if written >= 0:
             return written
@@ -394,20 +412,24 @@ cdef class Cache:
             return 0
         if self.own_popitem:
             self.make_room(key, hash, weight)
-        return self.put(<PyObject*>key, <PyObject*>value, hash, weight, t, deadline, mode, flight)
+        return self.put(<PyObject*>key, <PyObject*>value, hash, weight, t, deadline, worth, mode, flight)
 
     cdef int put(self, PyObject* key, PyObject* value, uint32_t hash, double weight, double t, double deadline,
-                 Write mode, Flight flight) except -1:
+                 const double* worth, Write mode, Flight flight) except -1:
         """The part of a write that needs the lock."""
         cdef Grave grave = [NIL, NIL]
         cdef Replaced replaced = [NULL, NULL]
-        cdef int status = store_write(&self.store, key, value, hash, weight, t, deadline, mode == ADD,
+        cdef int status = store_write(&self.store, key, value, hash, weight, t, deadline, worth, mode == ADD,
                                       &flight.fenced if flight is not None else NULL, &grave, &replaced)
         self.drop(&grave)
         if replaced.key != NULL:
             self.let_go(&replaced, REPLACED)
         if status == NO_MEMORY:
             raise MemoryError
+        if status == NO_ROOM:
+            if flight is not None:
+                return 0
+            raise ValueError("pinned entries leave no room")
         return status
 
     cdef int make_room(self, object key, uint32_t hash, double weight) except -1:
@@ -685,7 +707,7 @@ cdef class Cache:
         found = store_pop_victim(&self.store, t, SIZE if self.making_room else EXPLICIT, &key, &value, &grave)
         self.drop(&grave)
         if not found:
-            raise KeyError(f"{type(self).__name__} is empty")
+            raise KeyError(f"{type(self).__name__} " + ("has only pinned entries" if self.store.index.used else "is empty"))
         result = (stolen(key), stolen(value))
         self.fence(result[0])
         return result
@@ -783,6 +805,24 @@ cdef class Cache:
         """
         return self.snapshot(True, n, False)
 
+    def record(self, path=None, *, sample=0.01, keys="hashed", limit=None):
+        """Record what is asked for from now on, for a sample of the keys: returns a hotset.recording.Recording to stop it.
+
+        See there for the arguments and errors. While it runs, a read takes a few percent longer at the default sample.
+        """
+        from hotset.recording import Recording
+        self.recording = Recording(self, path, sample=sample, keys=keys, limit=limit)
+        return self.recording
+
+    def advise(self, *, l2=None, latencies=None, prices=None):
+        """What would help this cache, from what `record` has recorded so far: a hotset.lab.advice.Advice; print it.
+
+        `l2`, entries of a level below; `latencies` and `prices` as in hotset.lab.advice.advise. Raises RuntimeError if
+        nothing was recorded, ValueError if that is too little to tell anything, ImportError without hotset[lab].
+        """
+        from hotset.lab.live import advise_cache
+        return advise_cache(self, self.recording, l2=l2, latencies=latencies, prices=prices)
+
     def stats(self, reset=False):
         """A CacheStats of what has happened since the cache was made or the last reset."""
         cdef Counters count = store_counters(&self.store, reset)
@@ -822,11 +862,16 @@ cdef class Cache:
         cdef Grave grave = [NIL, NIL]
         cdef double limit = bound_of(maxsize)
         cdef double t
+        cdef int status
         self.now(&t)
-        if store_resize(&self.store, limit, t, &grave) != 0:
-            raise MemoryError
-        self.maxsize_ = maxsize
+        status = store_resize(&self.store, limit, t, &grave)
+        if status == 0:
+            self.maxsize_ = maxsize
         self.drop(&grave)
+        if status == NO_ROOM:
+            raise ValueError(f"pinned entries do not fit in a maxsize of {maxsize!r}")
+        if status != 0:
+            raise MemoryError
 
     @property
     def getsizeof(self):
@@ -1008,6 +1053,109 @@ cdef class TinyLFUCache(Cache):
         self.adopt(wtinylfu_policy)
 
 
+cdef class SieveCache(Cache):
+    """SIEVE: evicts the oldest entry that was not used since a hand came by. Zhang et al., NSDI 2024.
+
+    New entries that nobody uses leave soon. A hit moves nothing. Needs no memory beyond the 32 bytes that every entry
+    takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(sieve_policy)
+
+
+cdef class ClockCache(Cache):
+    """CLOCK, or second chance: evicts the oldest entry that was not used since the hand came by. Corbato, 1968.
+
+    Near to LRU, and a hit moves nothing. Needs no memory beyond the 32 bytes that every entry takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(clock_policy)
+
+
+cdef class SLRUCache(Cache):
+    """Segmented LRU: four LRU lists of a quarter of maxsize each, through which hits raise entries. Karedla et al., 1994.
+
+    What is used once does not displace what was used often lately. Needs no memory beyond the 32 bytes that every entry
+    takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(slru_policy)
+
+
+cdef class S3FIFOCache(Cache):
+    """S3-FIFO: a small queue that new entries must be used in, before a main queue. Yang et al., SOSP 2023.
+
+    Resists scans and one-hit wonders; a hit moves nothing. The small queue is a tenth of maxsize. Remembers the hashes
+    of evicted keys of up to 0.9 maxsize, at 24 bytes each; it keeps neither keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(s3fifo_policy)
+
+
+cdef class TwoQCache(Cache):
+    """2Q: a queue for what was used once, LRU for what came back. Johnson and Shasha, VLDB 1994. Resists scans.
+
+    The queue is a quarter of maxsize. Remembers the hashes of evicted keys of up to half of maxsize, at 24 bytes each;
+    it keeps neither keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(twoq_policy)
+
+
+cdef class LIRSCache(Cache):
+    """LIRS: keeps what comes back at the shortest intervals. Jiang and Zhang, SIGMETRICS 2002. Resists loops and scans.
+
+    Remembers the hashes of up to twice as many evicted keys as there are entries, at 33 bytes each; it keeps neither
+    keys nor values of theirs.
+    """
+
+    def __cinit__(self):
+        self.adopt(lirs_policy)
+
+
+cdef class GDSFCache(Cache):
+    """Evicts what is worth least for its size: GDSF, Cherkasova, HP Labs 1998. Knows sizes, costs and priorities.
+
+    Small entries, those used often, and those that `set` calls expensive or important stay longer; an entry whose
+    priority is math.inf is pinned and stays until it expires or is deleted. What is not used any more goes in time. An
+    operation on one key is O(log n), and `coldest` and `hottest` O(n log n). An entry takes 24 bytes more than the 32
+    (40 with sizes) that every entry takes.
+    """
+
+    def __cinit__(self):
+        self.adopt(gdsf_policy)
+
+    def set(self, key, value, ttl=None, *, cost=None, priority=None):
+        """Write a key, and say what it is worth.
+
+        `cost` is what it takes to get the value again, in any unit, and `priority` a factor for what else matters:
+        twice as much of either counts as twice as many uses. Both are 1 if only the other one is given; a key that is
+        there keeps what it is worth if neither is. A priority of math.inf pins the entry: it is never evicted to make
+        room.
+
+        Raises ValueError("value too large") if the value's size is above maxsize, and ValueError("pinned entries leave
+        no room") if that is above what pinned entries leave of it; the cache is as it was then. O(log n).
+        """
+        self.write_worth(key, value, ttl, cost, priority, SET)
+
+    def add(self, key, value, ttl=None, *, cost=None, priority=None):
+        """Write a key that is not there; whether it was written. The rest as in `set`."""
+        return self.write_worth(key, value, ttl, cost, priority, ADD) == 1
+
+    cdef int write_worth(self, object key, object value, object ttl, object cost, object priority, Write mode) except -1:
+        """write() with what the entry is worth."""
+        cdef double worth
+        if cost is None and priority is None:
+            return self.write(key, value, ttl, mode, None)
+        worth = worth_of(cost, priority)
+        return self.write_hashed(key, hotset_mix(hotset_hash(<PyObject*>key)), value, ttl, mode, None, &worth)
+
+
 cdef class RRCache(Cache):
     """Evicts an entry picked at random, by a generator that is seeded from `random`, or by `choice`.
 
@@ -1096,7 +1244,6 @@ cdef class Fresh:
 
 
 @cython.final
-@cython.freelist(64)
 cdef class Record(Fresh):
     """What a memory keeps of an entry. Made by make_record and put_records; moments are of time.monotonic.
 
@@ -1241,7 +1388,7 @@ cdef class Memo:
         key = <object>missed
         if not self.shared:
             result = stolen(PyObject_Vectorcall(<PyObject*>self.function, args, nargs, kwnames))
-            store.write_hashed(key, hash, result, None, ADD, None)
+            store.write_hashed(key, hash, result, None, ADD, None, NULL)
         else:
             function = self.function
             if kwnames != NULL:
@@ -1255,6 +1402,54 @@ cdef class Memo:
 def run_replay(Cache cache, double limit, const integer[:] keys, sizes):
     """What hotset.replay runs: (hits, hit bytes, bytes) of keys of one integer type; `cache` lends its policy."""
     return replay_with(&cache.store.policy, limit, keys, sizes)
+
+
+def tape_start(Cache cache not None, double sample, uint32_t room, bint plain):
+    """Note requests for a share of the keys from now on, up to `room` of them until they are taken; also the keys if
+    `plain`, and not only their hashes. Raises RuntimeError if it is done already."""
+    cdef Mark* marks
+    cdef uint64_t lost
+    cdef uint32_t count
+    if cache.store.below != 0:
+        raise RuntimeError("this cache is being recorded already: stop that first")
+    if cache.store.tape == NULL:
+        cache.store.tape = <Tape*>PyMem_RawCalloc(1, sizeof(Tape))
+        if cache.store.tape == NULL:
+            raise MemoryError
+    marks = <Mark*>PyMem_RawMalloc(room * sizeof(Mark))
+    if marks == NULL:
+        raise MemoryError
+    count = tape_change(cache.store.tape, &marks, room, plain, &lost)
+    tape_drop(marks, count)
+    cache.store.below = <uint64_t>(sample * 4294967296.0)
+
+
+def tape_take(Cache cache not None, uint32_t room):
+    """What was noted since the last time: hashes of 4 bytes, moments as doubles of time.monotonic, the keys or None, and
+    how many requests were lost because there was no room. Stops if `room` for those to come is 0."""
+    cdef Mark* marks = NULL
+    cdef uint64_t lost = 0
+    cdef uint32_t count, i
+    cdef bint plain
+    if cache.store.tape == NULL:
+        return b"", b"", None, 0
+    plain = cache.store.tape.plain
+    if room == 0:
+        cache.store.below = 0
+    else:
+        marks = <Mark*>PyMem_RawMalloc(room * sizeof(Mark))
+        if marks == NULL:
+            raise MemoryError
+    count = tape_change(cache.store.tape, &marks, room, plain, &lost)
+    try:
+        hashes = PyBytes_FromStringAndSize(NULL, count * sizeof(uint32_t))
+        moments = PyBytes_FromStringAndSize(NULL, count * sizeof(double))
+        for i in range(count):
+            (<uint32_t*>PyBytes_AS_STRING(hashes))[i] = marks[i].hash
+            (<double*>PyBytes_AS_STRING(moments))[i] = marks[i].moment
+        return hashes, moments, [<object>marks[i].key for i in range(count)] if plain else None, lost
+    finally:
+        tape_drop(marks, count)
 
 
 def plan_recording(type entry):
@@ -1376,7 +1571,7 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
     if kwnames != NULL or <size_t>(nargs - 1) >= 2:
         return get_slowly(self, args, nargs, kwnames)
     hash = hotset_known_hash(args[0])
-    if hash == -1:
+    if hash == -1 or not HOTSET_LIKELY(hotset_mix(hash) >= self.store.below):
         return get_slowly(self, args, nargs, kwnames)
     status = store_read_same(&self.store, args[0], hotset_mix(hash), &value, &candidate, path, hit)
     if HOTSET_LIKELY(status > 0):
@@ -1389,12 +1584,16 @@ cdef inline PyObject* get_same(Cache self, PyObject* const* args, Py_ssize_t nar
 
 
 cdef PyObject* cache_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """Cache.get. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
+    """`get` of LRU, FIFO and RR. By hand, because Cython's code for an argument that may be a keyword costs a third of a hit."""
     return get_same(self, args, nargs, kwnames, LEAF, lru_hit, get_timed)
 
 
+cdef PyObject* auto_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    """Cache.get; as the next ones, cache_get with the policy's verb inlined."""
+    return get_same(self, args, nargs, kwnames, BY_VERB, auto_hit, get_timed)
+
+
 cdef PyObject* lfu_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
-    """LFUCache.get; as the next two, cache_get with the policy's verb inlined."""
     return get_same(self, args, nargs, kwnames, BY_VERB, lfu_hit, get_timed)
 
 
@@ -1404,6 +1603,30 @@ cdef PyObject* arc_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyOb
 
 cdef PyObject* tinylfu_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
     return get_same(self, args, nargs, kwnames, BY_VERB, wtinylfu_hit, get_timed)
+
+
+cdef PyObject* sieve_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, sieve_hit, get_timed)
+
+
+cdef PyObject* slru_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, slru_hit, get_timed)
+
+
+cdef PyObject* s3fifo_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, s3fifo_hit, get_timed)
+
+
+cdef PyObject* twoq_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, twoq_hit, get_timed)
+
+
+cdef PyObject* lirs_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, lirs_hit, get_timed)
+
+
+cdef PyObject* gdsf_get(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
+    return get_same(self, args, nargs, kwnames, BY_VERB, gdsf_hit, get_timed)
 
 
 cdef PyObject* cache_get_timed(Cache self, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) noexcept:
@@ -1429,6 +1652,8 @@ cdef inline int call_same(Memo self, PyObject* const* args, Py_ssize_t nargs, Py
         known = hotset_known_hash(args[0])
         if HOTSET_LIKELY(known != -1):
             hash[0] = hotset_mix(known)
+            if not HOTSET_LIKELY(hash[0] >= self.store.store.below):
+                return -1                       # to be recorded on the slower path
             status = store_read_same(&self.store.store, args[0], hash[0], value, &candidate, path,
                                      self.store.store.policy.hit)
             if status < 0 and path != LEAF:
@@ -1520,7 +1745,7 @@ cdef int cache_assign(Cache self, PyObject* key, PyObject* value) noexcept:
 
 
 cdef const char* GET_DOC = b"get($self, key, /, default=None)\n--\n\nThe key's value, or the default; a use of the key. O(1)."
-cdef PyMethodDef GET[4]
+cdef PyMethodDef GET[12]
 
 
 cdef int install() except -1:
@@ -1540,14 +1765,25 @@ cdef int install() except -1:
     traverse_fields = slots.tp_traverse
     clear_fields = slots.tp_clear
     assign_slowly = slots.tp_as_mapping.mp_ass_subscript
-    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, RRCache, TTLCache, TLRUCache):
+    for cls in (Cache, LRUCache, FIFOCache, LFUCache, ARCCache, TinyLFUCache, SieveCache, ClockCache, SLRUCache, S3FIFOCache,
+                TwoQCache, LIRSCache, GDSFCache, RRCache, TTLCache, TLRUCache):
         (<TypeSlots*>cls).tp_traverse = <traverseproc>cache_traverse
         (<TypeSlots*>cls).tp_clear = <inquiry>cache_clear
         (<TypeSlots*>cls).tp_as_mapping.mp_ass_subscript = <objobjargproc>cache_assign
-    give_method(<PyTypeObject*>Cache, &GET[0], b"get", <PyCFunction>cache_get, GET_DOC)
+    # Each class that inherits from Cache itself needs a `get` of its own: Cache's has the verb of its policy in it.
+    for cls in (LRUCache, FIFOCache, RRCache):
+        give_method(<PyTypeObject*>cls, &GET[0], b"get", <PyCFunction>cache_get, GET_DOC)
+    give_method(<PyTypeObject*>Cache, &GET[11], b"get", <PyCFunction>auto_get, GET_DOC)
     give_method(<PyTypeObject*>LFUCache, &GET[1], b"get", <PyCFunction>lfu_get, GET_DOC)
     give_method(<PyTypeObject*>ARCCache, &GET[2], b"get", <PyCFunction>arc_get, GET_DOC)
     give_method(<PyTypeObject*>TinyLFUCache, &GET[3], b"get", <PyCFunction>tinylfu_get, GET_DOC)
+    give_method(<PyTypeObject*>SieveCache, &GET[4], b"get", <PyCFunction>sieve_get, GET_DOC)
+    give_method(<PyTypeObject*>ClockCache, &GET[5], b"get", <PyCFunction>sieve_get, GET_DOC)
+    give_method(<PyTypeObject*>SLRUCache, &GET[6], b"get", <PyCFunction>slru_get, GET_DOC)
+    give_method(<PyTypeObject*>S3FIFOCache, &GET[7], b"get", <PyCFunction>s3fifo_get, GET_DOC)
+    give_method(<PyTypeObject*>TwoQCache, &GET[8], b"get", <PyCFunction>twoq_get, GET_DOC)
+    give_method(<PyTypeObject*>LIRSCache, &GET[9], b"get", <PyCFunction>lirs_get, GET_DOC)
+    give_method(<PyTypeObject*>GDSFCache, &GET[10], b"get", <PyCFunction>gdsf_get, GET_DOC)
     give_vectorcall(<PyTypeObject*>Memo, <char*>&memo.vectorcall - <char*><PyObject*>memo)
     return 0
 

@@ -12,7 +12,7 @@ from core.slab cimport Entry, NIL
 from core.wheel cimport BUCKETS
 from python cimport checked, dict_set
 from store cimport (EXPIRED, Grave, Store, hotset_lock, hotset_prefetch, hotset_unlock, incref, store_bury, store_expired,
-                    store_find, store_used, decref)
+                    store_find, store_note, store_used, decref)
 
 cdef enum:
     BATCH = 128            # keys looked ahead: enough to keep every line fill buffer busy, few enough for the stack
@@ -48,6 +48,7 @@ cdef inline int store_read_batch(Store* s, PyObject** keys, Py_ssize_t n, const 
     for i in range(n):
         if store_find(s, keys[i], hashes[i], &e) < 0:
             return -1
+        store_note(s, keys[i], hashes[i])
         if e != NIL and store_expired(s, e, now):
             store_bury(s, e, EXPIRED, grave)
             e = NIL

@@ -26,6 +26,7 @@ from core.slab cimport (Entry, NIL, PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRea
 from core.wheel cimport (Wheel, wheel_cancel, wheel_close, wheel_deadline, wheel_due, wheel_put_off,
                          wheel_reserve, wheel_set, wheel_start, wheel_validate)
 from policy.contract cimport CALL_HIT, MOVE_FRONT, Policy, hit_verb
+from tape cimport Tape, tape_note
 
 cdef extern from "compat.h" nogil:
     ctypedef struct hotset_mutex:
@@ -51,6 +52,7 @@ cdef enum:                 # causes; their names are in the face
 
 cdef enum:
     NO_MEMORY = -2         # what store_write answers, with no error set
+    NO_ROOM = -3           # the same: entries that are never evicted leave none
 
 cdef enum:
     STR_DATA = 48          # bytes into a str object where its characters begin, often on another cache line than its hash
@@ -80,6 +82,8 @@ cdef struct Store:
     Policy policy
     Wheel wheel
     Counters count
+    uint64_t below         # requests for keys whose hash is below are noted on the tape
+    Tape* tape
     double limit           # bound of weight
     double weight          # sum over the entries
     double idle            # time without use after which an entry expires, HOTSET_NEVER for none
@@ -298,6 +302,11 @@ cdef inline void store_exhume(Store* s, Grave* grave, PyObject** key, PyObject**
     hotset_unlock(&s.lock)
 
 
+cdef inline double store_held(Store* s, uint32_t e) noexcept nogil:
+    """The weight of what is never evicted, but for e."""
+    return s.policy.held(s.state, &s.slab, e) if s.policy.held != NULL else 0.0
+
+
 cdef inline void store_make_room(Store* s, double weight, Grave* grave) noexcept nogil:
     """Bury victims until an entry of that weight fits."""
     cdef uint32_t victim
@@ -320,6 +329,13 @@ cdef inline void store_used(Store* s, uint32_t e, double now) noexcept nogil:
         wheel_put_off(&s.wheel, e, min(deadline, s.hard[e]))
     s.policy.hit(s.state, &s.slab, e)
     s.count.hits += 1
+
+
+cdef inline void store_note(Store* s, PyObject* key, uint32_t hash) noexcept nogil:
+    """Record a request, if its key is one of the sample. Every request that is counted comes by here, but for those of
+    store_read_same, whose callers see to it that it is not asked for such keys."""
+    if not HOTSET_LIKELY(hash >= s.below):
+        tape_note(s.tape, key, hash)
 
 
 cdef inline int store_reserve(Store* s, double now, double deadline) noexcept nogil:
@@ -393,6 +409,8 @@ cdef inline uint32_t store_make_growth_room(Store* s, uint32_t e, double weight,
     cdef uint32_t victim
     while s.weight + weight - slab_weight(&s.slab, e) > s.limit:
         victim = s.policy.victim(s.state, &s.slab)
+        if victim == NIL:                       # rounding; store_held has been asked
+            return e
         store_bury(s, victim, REPLACED if victim == e else SIZE, grave)
         if victim == e:
             return NIL
@@ -468,13 +486,15 @@ cdef inline bint store_admit(Store* s, void* key, void* value, uint32_t hash, Re
 
 
 cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t hash, double weight, double now,
-                            double deadline, bint only_absent, const bint* fenced, Grave* grave,
+                            double deadline, const double* worth, bint only_absent, const bint* fenced, Grave* grave,
                             Replaced* replaced) noexcept:
     """Set a key whose weight is within the limit: 1; 0 if it is there and `only_absent`, or if the write is fenced.
 
-    NO_MEMORY when memory is out, -1 with an error set. Takes the lock itself; grave and replaced are the caller's to empty.
+    NO_MEMORY when memory is out, NO_ROOM when what is never evicted leaves none, -1 with an error set. `worth` is NULL for what
+    the entry was worth before. Takes the lock itself; grave and replaced are the caller's to empty.
     """
     cdef uint32_t e, victim
+    cdef double before
     cdef int written = 1
     hotset_lock(&s.lock)
     store_bury_due(s, now, s.weight + weight > s.limit, grave)      # the dead go before the living
@@ -494,9 +514,14 @@ cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t h
         e = NIL
     if (fenced != NULL and fenced[0]) or (e != NIL and only_absent) or weight > s.limit:
         written = 0                             # the last: resize has come in between
+    elif s.policy.held != NULL and store_held(s, e) + weight > s.limit:
+        written = NO_ROOM
     elif store_reserve(s, now, deadline) != 0:
         written = NO_MEMORY
     else:
+        if s.policy.worth != NULL and worth == NULL and e != NIL:
+            before = s.policy.worth(s.state, &s.slab, e)
+            worth = &before
         if e != NIL:
             e = store_make_growth_room(s, e, weight, grave)
         if e != NIL:
@@ -509,6 +534,8 @@ cdef inline int store_write(Store* s, PyObject* key, PyObject* value, uint32_t h
             e = store_link(s, key, value, hash, weight)
             s.policy.insert(s.state, &s.slab, e)
             s.count.inserts += 1
+        if s.policy.appraise != NULL and worth != NULL:
+            s.policy.appraise(s.state, &s.slab, e, worth[0])
         store_schedule(s, e, now, deadline)
     hotset_unlock(&s.lock)
     return written
@@ -537,7 +564,7 @@ cdef inline int store_write_known(Store* s, PyObject* key, PyObject* value, uint
             equal = hotset_keys_equal(<PyObject*>entry.key, key)
         if equal != 0:
             break
-    if equal < 0 or s.slab.weights != NULL or s.wheel.timers != NULL or s.limit < 1.0:
+    if equal < 0 or s.slab.weights != NULL or s.wheel.timers != NULL or s.limit < 1.0 or store_held(s, NIL) > 0.0:
         pass
     elif e == NIL:
         if s.policy.reserve(s.state, &s.slab) == 0 and store_admit(s, key, value, hash, gone):
@@ -659,6 +686,7 @@ cdef inline int store_read(Store* s, PyObject* key, uint32_t hash, double now, P
     hotset_lock(&s.lock)
     if store_find(s, key, hash, &e) < 0:
         return -1
+    store_note(s, key, hash)
     if e == NIL:
         s.count.misses += 1
         hotset_unlock(&s.lock)
@@ -787,6 +815,7 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
         e = probe_next(&s.index, &probe)
         if e == NIL:
             s.count.misses += 1
+            store_note(s, key, hash)
             hotset_unlock(&s.lock)
             return 0
         entry = &s.slab.entries[e]
@@ -806,6 +835,7 @@ cdef inline int store_read_known(Store* s, PyObject* key, uint32_t hash, double 
     value[0] = <PyObject*>entry.value
     incref(value[0])
     store_used(s, e, now)
+    store_note(s, key, hash)
     hotset_unlock(&s.lock)
     return 1
 
@@ -816,6 +846,7 @@ cdef inline int store_read_any_time(Store* s, PyObject* key, uint32_t hash, PyOb
     hotset_lock(&s.lock)
     if store_find(s, key, hash, &e) < 0:
         return -1
+    store_note(s, key, hash)
     if e == NIL:
         value[0] = NULL
         s.count.misses += 1
@@ -844,13 +875,16 @@ cdef inline void store_clear(Store* s, double now, Grave* grave) noexcept nogil:
 
 
 cdef inline int store_resize(Store* s, double limit, double now, Grave* grave) noexcept nogil:
-    """Change the bound of weight; -1 when memory is out, with nothing changed. Takes the lock itself."""
+    """Change the bound of weight; -1 when memory is out, NO_ROOM when what is never evicted needs more, with nothing changed.
+
+    Takes the lock itself.
+    """
     cdef int status
     hotset_lock(&s.lock)
-    status = s.policy.resize(s.state, &s.slab, limit)
+    store_bury_due(s, now, True, grave)
+    status = NO_ROOM if store_held(s, NIL) > limit else s.policy.resize(s.state, &s.slab, limit)
     if status == 0:
         s.limit = limit
-        store_bury_due(s, now, True, grave)
         store_make_room(s, 0.0, grave)
     hotset_unlock(&s.lock)
     return status

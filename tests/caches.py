@@ -11,12 +11,20 @@ CLASSES = (
     hotset.LFUCache,
     hotset.ARCCache,
     hotset.TinyLFUCache,
+    hotset.SieveCache,
+    hotset.ClockCache,
+    hotset.SLRUCache,
+    hotset.S3FIFOCache,
+    hotset.TwoQCache,
+    hotset.LIRSCache,
+    hotset.GDSFCache,
     hotset.FIFOCache,
     hotset.RRCache,
+    hotset.Cache,
     hotset.TTLCache,
     hotset.TLRUCache,
 )
-POLICY_CLASSES = CLASSES[:6]
+POLICY_CLASSES = CLASSES[:14]
 
 
 def never(key, value, now):

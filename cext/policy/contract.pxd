@@ -18,6 +18,11 @@ beside its place in that order; ``restore`` links an entry with a rank and is ca
 hottest on an empty policy, with ``restore(NIL, rank(NIL))`` at last for what concerns the policy as a whole; it may
 allocate, and without memory it keeps less of the rank. ``validate`` is true when every invariant holds (debugging and tests; O(n)).
 
+A policy that goes by what an entry is worth to its owner has three more verbs, which are NULL elsewhere: ``appraise(e,
+worth)`` after insert or update, ``worth(e)``, and ``held(e)``, the weight of the entries that are worth so much that
+they are never a victim, e, which may be NIL, left out. ``victim`` is NIL when there are only these; the engine asks
+``held`` before it makes room.
+
 Every verb runs with the cache's lock held and without calling Python. The slab's array can move between two
 calls, so a verb reads ``slab.entries`` afresh.
 """
@@ -55,3 +60,6 @@ cdef struct Policy:
     uint64_t (*rank)(void* state, Slab* slab, uint32_t e) noexcept nogil
     void (*restore)(void* state, Slab* slab, uint32_t e, uint64_t rank) noexcept nogil
     bint (*validate)(void* state, Slab* slab) noexcept nogil
+    double (*held)(void* state, Slab* slab, uint32_t e) noexcept nogil         # these three may be NULL
+    double (*worth)(void* state, Slab* slab, uint32_t e) noexcept nogil
+    void (*appraise)(void* state, Slab* slab, uint32_t e, double worth) noexcept nogil

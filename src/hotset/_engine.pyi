@@ -1,3 +1,4 @@
+import os
 import threading
 from array import array
 from collections.abc import (
@@ -31,7 +32,9 @@ from _typeshed import SupportsKeysAndGetItem
 from typing_extensions import disjoint_base
 
 from hotset.annotations import CacheParameters, Cause, Lifetime, Moment, Timer
+from hotset.lab.advice import Advice, Latencies, Prices
 from hotset.methods import BoundMemo
+from hotset.recording import Recording
 from hotset.stats import CacheStats
 
 _K = TypeVar("_K")
@@ -52,6 +55,8 @@ def run_replay(
 
 _Origins: TypeAlias = list[tuple[str, tuple[str, ...]]]
 
+def tape_start(cache: Cache[Any, Any], sample: float, room: int, plain: bool) -> None: ...
+def tape_take(cache: Cache[Any, Any], room: int) -> tuple[bytes, bytes, list[Any] | None, int]: ...
 def plan_recording(entry: type) -> bytes: ...
 def make_record(plan: bytes, entry: Any, moment: float, confirmed: float, longest: float) -> Record: ...
 def put_records(
@@ -208,6 +213,19 @@ class Cache(MutableMapping[_K, _V]):
     # ---- looking inside ----
     def hottest(self, n: int | None = None) -> list[tuple[_K, _V]]: ...
     def coldest(self, n: int | None = None) -> list[tuple[_K, _V]]: ...
+    @property
+    def recording(self) -> Recording | None: ...
+    def record(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        sample: float = 0.01,
+        keys: Literal["hashed", "plain"] = "hashed",
+        limit: int | None = None,
+    ) -> Recording: ...
+    def advise(
+        self, *, l2: int | None = None, latencies: Latencies | None = None, prices: Prices | None = None
+    ) -> Advice: ...
     def stats(self, reset: bool = False) -> CacheStats: ...
     def _validate(self) -> None: ...
 
@@ -220,6 +238,32 @@ class FIFOCache(Cache[_K, _V]): ...
 class LFUCache(Cache[_K, _V]): ...
 class ARCCache(Cache[_K, _V]): ...
 class TinyLFUCache(Cache[_K, _V]): ...
+class SieveCache(Cache[_K, _V]): ...
+class ClockCache(Cache[_K, _V]): ...
+class SLRUCache(Cache[_K, _V]): ...
+class S3FIFOCache(Cache[_K, _V]): ...
+class TwoQCache(Cache[_K, _V]): ...
+class LIRSCache(Cache[_K, _V]): ...
+
+class GDSFCache(Cache[_K, _V]):
+    def set(
+        self,
+        key: _K,
+        value: _V,
+        ttl: Lifetime | None = None,
+        *,
+        cost: float | None = None,
+        priority: float | None = None,
+    ) -> None: ...
+    def add(
+        self,
+        key: _K,
+        value: _V,
+        ttl: Lifetime | None = None,
+        *,
+        cost: float | None = None,
+        priority: float | None = None,
+    ) -> bool: ...
 
 class RRCache(Cache[_K, _V]):
     def __init__(

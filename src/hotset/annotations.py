@@ -34,7 +34,9 @@ __all__ = [
 Cause = Literal["explicit", "replaced", "expired", "size"]
 
 # The keys of hotset.POLICIES.
-PolicyName = Literal["lru", "lfu", "arc", "tinylfu", "fifo", "rr"]
+PolicyName = Literal[
+    "auto", "lru", "lfu", "arc", "tinylfu", "sieve", "clock", "slru", "s3fifo", "twoq", "lirs", "gdsf", "fifo", "rr"
+]
 
 # What a timer may return, and the timer.
 Moment = float | datetime

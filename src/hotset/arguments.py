@@ -8,8 +8,9 @@ from datetime import timedelta
 from numbers import Real
 from typing import Any
 
-__all__ = ["as_number", "bound_of", "check_construction", "check_life", "count_one", "sizes_of", "view_of"]
+__all__ = ["as_number", "bound_of", "check_construction", "check_life", "count_one", "sizes_of", "view_of", "worth_of"]
 
+_MOST_WORTH = 3e38  # the engine keeps it in a float of 32 bits, where more would be infinite
 _INTEGER_FORMATS = "bBhHiIlLqQnN"
 
 
@@ -55,6 +56,21 @@ def check_construction(getsizeof: Any, ttl: Any, tti: Any, on_evict: Any, timer:
         raise TypeError(f"timer must be callable, got {timer!r}")
     check_life("ttl", ttl)
     check_life("tti", tti)
+
+
+def worth_of(cost: Any, priority: Any) -> float:
+    """Return what an entry is worth to its owner: infinite if it is pinned."""
+    given = []
+    for name, number in (("cost", cost), ("priority", priority)):
+        if number is None:
+            given.append(1.0)
+            continue
+        if not isinstance(number, (int, float, Real)):
+            raise TypeError(f"{name} must be a number, got {number!r}")
+        given.append(float(number))
+        if not given[-1] >= 0 or (name == "cost" and given[-1] == math.inf):
+            raise ValueError(f"{name} must be non-negative{' and finite' if name == 'cost' else ''}, got {number!r}")
+    return math.inf if given[1] == math.inf else min(given[0] * given[1], _MOST_WORTH)
 
 
 def view_of(name: str, numbers: Any) -> memoryview:

@@ -109,7 +109,7 @@ def cached(
     loop; it goes on when the caller that began it is cancelled, unless all who wait for it are.
 
     maxsize, policy, ttl, tti, getsizeof, on_evict, timer
-        as for the cache classes; policy is one of lru, lfu, arc, tinylfu, fifo, rr; maxsize None is no bound.
+        as for the cache classes; policy is one of auto, lru, lfu, arc, tinylfu, fifo, rr; maxsize None is no bound.
     typed
         keep results for arguments of different types apart, such as 3 and 3.0.
     key

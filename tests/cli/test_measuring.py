@@ -14,6 +14,7 @@ pytest.importorskip("rich")
 import hotset  # noqa: E402
 from hotset.bench import bars, hit_ratio, latency, machine, memory, replay, rows, timing, workloads  # noqa: E402
 from hotset.bench.clients import lineup  # noqa: E402
+from hotset.lab import generators  # noqa: E402
 
 ALONE = lineup(())
 STANDARD = lineup(["functools", "ordereddict"])
@@ -30,7 +31,7 @@ def rng():
 
 
 def test_zipf_follows_its_law(rng):
-    ids = workloads.zipf(1000, 200_000, rng)
+    ids = generators.zipf(1000, 200_000, rng)
     counts = np.sort(np.bincount(ids, minlength=1000))[::-1]
     assert counts[0] / counts[9] == pytest.approx(10, rel=0.15)
     assert ids.min() >= 0
@@ -38,20 +39,20 @@ def test_zipf_follows_its_law(rng):
 
 
 def test_a_shifting_zipf_moves_its_favourites(rng):
-    ids = workloads.shifting_zipf(1000, 100_000, rng, phases=10)
+    ids = generators.shifting_zipf(1000, 100_000, rng, phases=10)
     assert len(ids) == 100_000
     first, last = (set(np.argsort(np.bincount(part, minlength=1000))[-50:]) for part in (ids[:10_000], ids[-10_000:]))
     assert len(first & last) < 40
 
 
 def test_a_scan_mix_has_keys_that_never_return(rng):
-    ids = workloads.scan_mix(1000, 50_000, rng)
+    ids = generators.scan(1000, 50_000, rng)
     counts = np.bincount(ids)
     assert 0.15 < (counts[1000:] == 1).sum() / len(ids) < 0.25
 
 
 def test_a_loop_goes_round():
-    assert workloads.loop(3, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert generators.loop(3, 7).tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("requests", [100, 1001, 20_000])

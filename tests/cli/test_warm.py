@@ -136,7 +136,9 @@ def test_kinds_and_several_files_and_standard_input(shop):
 
 
 def test_hot_keys_of_a_file_and_of_a_peer(shop):
-    with TieredCache(shop.name, [MemoryTier(1000), redis_tier(shop.server.url)], load=lambda key: f"by {key}") as cache:
+    with TieredCache(
+        shop.name, [MemoryTier(1000, policy="lru"), redis_tier(shop.server.url)], load=lambda key: f"by {key}"
+    ) as cache:
         for number in range(300):
             cache.get(f"k{number}")
         assert CacheWarmer(cache).save(shop.folder / "hot", limit=100) == 100

@@ -53,7 +53,24 @@ def nested_timer_suite(policy: str, test: str, control: str) -> Suite:
     )
 
 
-MAPPED = ("LRUCache", "LFUCache", "ARCCache", "TinyLFUCache", "FIFOCache", "RRCache", "TTLCache", "TLRUCache")
+MAPPED = (
+    "LRUCache",
+    "LFUCache",
+    "ARCCache",
+    "TinyLFUCache",
+    "SieveCache",
+    "ClockCache",
+    "SLRUCache",
+    "S3FIFOCache",
+    "TwoQCache",
+    "LIRSCache",
+    "GDSFCache",
+    "Cache",
+    "FIFOCache",
+    "RRCache",
+    "TTLCache",
+    "TLRUCache",
+)
 
 SUITES = (
     cachetools_suite("lru", "FIFOForLRU", "test_lru"),

@@ -97,7 +97,7 @@ def test_sizes_are_read_only(make, policy_class, name):
 
 
 def test_signature_of_the_plain_classes(make):
-    for cls in (hotset.LRUCache, hotset.LFUCache, hotset.ARCCache, hotset.TinyLFUCache, hotset.FIFOCache):
+    for cls in (hotset.LRUCache, hotset.LFUCache, hotset.ARCCache, hotset.TinyLFUCache, hotset.FIFOCache, hotset.Cache):
         assert make_size(cls(5, len)) == (5, 4)
         assert make_size(cls(maxsize=5, getsizeof=len)) == (5, 4)
         with pytest.raises(TypeError):

@@ -13,7 +13,7 @@ from hotset._engine import Fresh, Memo
 MANY = 20_000  # keys: so many fill the index until some lie far from home, where the quick look-up gives up
 
 
-@pytest.fixture(params=["lru", "lfu", "arc", "tinylfu", "fifo", "rr"])
+@pytest.fixture(params=list(hotset.POLICIES))
 def store(request):
     return hotset.POLICIES[request.param](100)
 

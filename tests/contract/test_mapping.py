@@ -49,7 +49,7 @@ def test_one_too_many_evicts_one(cache):
         assert value == -key
     gone = (set(model) | {new}) - set(cache)
     assert len(gone) == 1
-    if not isinstance(cache, hotset.TinyLFUCache):  # its admission may turn the new key away
+    if type(cache) not in (hotset.TinyLFUCache, hotset.Cache):  # their admission may turn the new key away
         assert gone != {new}
 
 
@@ -310,7 +310,15 @@ def test_every_policy_is_listed():
         "lru": hotset.LRUCache,
         "lfu": hotset.LFUCache,
         "arc": hotset.ARCCache,
+        "auto": hotset.Cache,
         "tinylfu": hotset.TinyLFUCache,
+        "sieve": hotset.SieveCache,
+        "clock": hotset.ClockCache,
+        "slru": hotset.SLRUCache,
+        "s3fifo": hotset.S3FIFOCache,
+        "twoq": hotset.TwoQCache,
+        "lirs": hotset.LIRSCache,
+        "gdsf": hotset.GDSFCache,
         "fifo": hotset.FIFOCache,
         "rr": hotset.RRCache,
     } == hotset.POLICIES

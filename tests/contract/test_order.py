@@ -7,7 +7,17 @@ from caches import contents, weight_of
 
 import hotset
 
-EXACT = (hotset.LRUCache, hotset.LFUCache, hotset.FIFOCache, hotset.TTLCache, hotset.TLRUCache)
+EXACT = (
+    hotset.LRUCache,
+    hotset.LFUCache,
+    hotset.SieveCache,
+    hotset.ClockCache,
+    hotset.SLRUCache,
+    hotset.GDSFCache,
+    hotset.FIFOCache,
+    hotset.TTLCache,
+    hotset.TLRUCache,
+)
 
 
 @pytest.fixture(params=EXACT, ids=lambda cls: cls.__name__)
@@ -284,7 +294,7 @@ def test_popitem_of_an_empty_cache_names_the_class(make, policy_class):
 
 def test_hot_entries_survive_a_scan(make):
     """What ARC, LFU and TinyLFU are for: a long scan does not flush what is used all the time."""
-    for cls in (hotset.ARCCache, hotset.LFUCache, hotset.TinyLFUCache):
+    for cls in (hotset.ARCCache, hotset.LFUCache, hotset.TinyLFUCache, hotset.Cache):
         cache = make(cls, 100)
         for _ in range(20):
             for key in range(50):

@@ -11,7 +11,24 @@ from subprocesses import run_script
 import hotset
 
 OPERATIONS = int(os.environ.get("HOTSET_LEAK_OPERATIONS", "600000"))
-CLASSES = ["LRUCache", "LFUCache", "ARCCache", "TinyLFUCache", "FIFOCache", "RRCache", "TTLCache", "TLRUCache"]
+CLASSES = [
+    "LRUCache",
+    "LFUCache",
+    "ARCCache",
+    "TinyLFUCache",
+    "SieveCache",
+    "ClockCache",
+    "SLRUCache",
+    "S3FIFOCache",
+    "TwoQCache",
+    "LIRSCache",
+    "GDSFCache",
+    "Cache",
+    "FIFOCache",
+    "RRCache",
+    "TTLCache",
+    "TLRUCache",
+]
 
 
 @pytest.mark.stress

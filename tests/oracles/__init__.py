@@ -1,17 +1,31 @@
 """Slow, plain caches that say what the engine must do.
 
-`ordering` has the policies in the form that is fast enough for the traces, `naive` the same policies by
-exhaustive search, `store` a whole cache with weights, lifetimes and removal causes around one of them.
+`ordering`, `queues` and `worth` have the policies in the form that is fast enough for the traces, `naive` some of them
+by exhaustive search, `store` a whole cache with weights, lifetimes and removal causes around one of them.
 """
 
 from oracles.naive import NaiveARC, NaiveFIFO, NaiveLFU, NaiveLRU
 from oracles.ordering import ARC, FIFO, LFU, LRU
+from oracles.queues import LIRS, S3FIFO, SLRU, Clock, Sieve, TwoQ
 from oracles.store import OracleCache
+from oracles.worth import GDSF
 
-EFFICIENT = {"lru": LRU, "lfu": LFU, "fifo": FIFO, "arc": ARC}
+EFFICIENT = {
+    "lru": LRU,
+    "lfu": LFU,
+    "fifo": FIFO,
+    "arc": ARC,
+    "sieve": Sieve,
+    "clock": Clock,
+    "slru": SLRU,
+    "s3fifo": S3FIFO,
+    "twoq": TwoQ,
+    "lirs": LIRS,
+    "gdsf": GDSF,
+}
 NAIVE = {"lru": NaiveLRU, "lfu": NaiveLFU, "fifo": NaiveFIFO, "arc": NaiveARC}
 
-__all__ = ["ARC", "EFFICIENT", "FIFO", "LFU", "LRU", "NAIVE", "OracleCache", "count_hits"]
+__all__ = ["ARC", "EFFICIENT", "FIFO", "GDSF", "LFU", "LRU", "NAIVE", "OracleCache", "count_hits"]
 
 
 def count_hits(policy, capacity, keys):

@@ -68,7 +68,19 @@ def count_one(policy, capacity, key):
 
 def test_known_victims():
     """By hand: 1 2 3 1 1 2 in three places, then 4."""
-    expected = {"lru": 3, "lfu": 3, "fifo": 1, "arc": 3}
+    expected = {
+        "lru": 3,
+        "lfu": 3,
+        "fifo": 1,
+        "arc": 3,
+        "sieve": 3,
+        "clock": 3,
+        "slru": 3,
+        "s3fifo": 3,
+        "twoq": 1,
+        "lirs": 3,
+        "gdsf": 3,
+    }
     for name, make in EFFICIENT.items():
         policy = make(3)
         for key in (1, 2, 3, 1, 1, 2):

@@ -46,6 +46,16 @@ def keys(request):
     return request.param
 
 
+@pytest.mark.parametrize("policy", [policy for policy in hotset.POLICIES if policy != "rr"])
+def test_who_asks_an_empty_cache_for_a_victim_leaves_no_trace(policy, keys):
+    asked, other = hotset.POLICIES[policy](60), hotset.POLICIES[policy](60)
+    with pytest.raises(KeyError):
+        asked.popitem()
+    for count in (30, 40, 2000):
+        assert fill(asked, keys[:count].tolist()) == fill(other, keys[:count].tolist())
+        assert list(asked.coldest()) == list(other.coldest())
+
+
 def fill(cache, keys):
     """Read through the cache and return the hits."""
     hits = 0
@@ -102,6 +112,25 @@ def test_tinylfu_with_object_keys_is_near(make, keys):
     assert fill(cache, words) / len(words) == pytest.approx(expected, abs=0.04)
 
 
+def test_lirs_goes_on_when_its_time_runs_out(make, keys):
+    """Times are halved then; set near the end by a snapshot that says so."""
+    cache = make(hotset.LIRSCache, 57)
+    fill(cache, keys.tolist()[:2000])
+    rebuild, arguments, state = cache.__reduce_ex__(2)
+    near = rebuild(*arguments)
+    near.__setstate__({**state, "policy": (1 << 30) - 500})
+    make.adopt(near)
+    twin = cache.copy()
+    hits = {}
+    for name, one in (("near", near), ("twin", twin)):
+        hits[name] = 0
+        for key in keys.tolist()[2000:]:
+            hits[name] += fill(one, [key])
+        one._validate()
+    assert near.__reduce_ex__(2)[2]["policy"] < 1 << 30
+    assert hits["near"] == pytest.approx(hits["twin"], rel=0.01, abs=20)
+
+
 def test_rr_is_seeded_from_the_random_module(make, keys):
     """The same seed, the same victims; over several seeds not all the same, or the seed would not be used."""
     outcomes = []
@@ -129,7 +158,7 @@ def test_rr_is_fair():
     assert ratio == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("name", ["lru", "lfu", "fifo"])
+@pytest.mark.parametrize("name", ["lru", "lfu", "fifo", "sieve", "clock"])
 @pytest.mark.parametrize("capacity", [0.5, 1, 2, 5.5, 30, 200])
 def test_every_removal_is_the_oracle_s(make, name, capacity, clock, rng):
     """Random operations with weights and lifetimes: same contents, same order, same removals in the same order."""
@@ -234,7 +263,7 @@ def test_weighed_replay_is_the_cache(make, name, rng):
                 cache[key] = size
         assert result.hits == hits
         assert result.byte_hit_ratio == pytest.approx(stored / sum(sizes))
-        if name in {"lru", "lfu", "fifo"}:
+        if name in {"lru", "lfu", "fifo", "sieve", "clock"}:
             oracle = OracleCache(EFFICIENT[name](capacity), capacity, getsizeof=weight_of)
             expected = 0
             for key, size in zip(keys, sizes, strict=True):

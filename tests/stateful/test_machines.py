@@ -1,7 +1,7 @@
 """Hypothesis drives a cache and its oracle side by side; the whole cache is validated after every step.
 
-LRU, LFU, FIFO and ARC have an exact oracle: same contents, same order, same removals. TinyLFU and RR are held to what
-every cache owes: the bound, values that belong to their keys, and no entry that was deleted or has expired.
+All policies but TinyLFU and RR have an exact oracle: same contents, same order, same removals. Those two are held to
+what every cache owes: the bound, values that belong to their keys, and no entry that was deleted or has expired.
 """
 
 import copy
@@ -457,8 +457,50 @@ class ARCMachine(ExactMachine):
     colliding = False
 
 
+class SieveMachine(Copying, ExactMachine):
+    policy = "sieve"
+
+
+class ClockMachine(Copying, ExactMachine):
+    policy = "clock"
+
+
+class SLRUMachine(Copying, ExactMachine):
+    """Unit weights; the oracle counts."""
+
+    policy = "slru"
+    weighable = False
+
+
+class S3FIFOMachine(ExactMachine):
+    """As ARC's; this one's ghosts are hashes, too."""
+
+    policy = "s3fifo"
+    weighable = False
+    colliding = False
+
+
+class TwoQMachine(S3FIFOMachine):
+    policy = "twoq"
+
+
+class LIRSMachine(S3FIFOMachine):
+    policy = "lirs"
+
+
+class GDSFMachine(ExactMachine):
+    """Unit weights; a copy has its ranks to 16 bits, so copies are left to the contract tests."""
+
+    policy = "gdsf"
+    weighable = False
+
+
 class TinyLFUMachine(Copying, LooseMachine):
     policy = "tinylfu"
+
+
+class AutoMachine(Copying, LooseMachine):
+    policy = "auto"
 
 
 class RRMachine(Copying, LooseMachine):
@@ -469,5 +511,13 @@ TestLRU = LRUMachine.TestCase
 TestLFU = LFUMachine.TestCase
 TestFIFO = FIFOMachine.TestCase
 TestARC = ARCMachine.TestCase
+TestSieve = SieveMachine.TestCase
+TestClock = ClockMachine.TestCase
+TestSLRU = SLRUMachine.TestCase
+TestS3FIFO = S3FIFOMachine.TestCase
+TestTwoQ = TwoQMachine.TestCase
+TestLIRS = LIRSMachine.TestCase
+TestGDSF = GDSFMachine.TestCase
 TestTinyLFU = TinyLFUMachine.TestCase
+TestAuto = AutoMachine.TestCase
 TestRR = RRMachine.TestCase

@@ -113,7 +113,24 @@ print(failures)
 
 
 @pytest.mark.parametrize(
-    "cls", ["LRUCache", "LFUCache", "ARCCache", "TinyLFUCache", "FIFOCache", "RRCache", "TTLCache"]
+    "cls",
+    [
+        "LRUCache",
+        "LFUCache",
+        "ARCCache",
+        "TinyLFUCache",
+        "SieveCache",
+        "ClockCache",
+        "SLRUCache",
+        "S3FIFOCache",
+        "TwoQCache",
+        "LIRSCache",
+        "GDSFCache",
+        "Cache",
+        "FIFOCache",
+        "RRCache",
+        "TTLCache",
+    ],
 )
 def test_every_allocation(cls):
     """All operations of a class in one child process, in a cache that must grow and in one that must evict."""

@@ -25,7 +25,7 @@ from tiered.drivers import (
 )
 from tiered.warming import acquainted, ran, remembered, served_alone, store, two
 
-from hotset import ABSENT, MemoryTier, RedisTier
+from hotset import ABSENT, POLICIES, MemoryTier, RedisTier
 from hotset.errors import TierError, WarmingError
 from hotset.names import name_of
 from hotset.tiers.contract import Entry
@@ -347,7 +347,7 @@ class TestHotKeys:
         assert list(after._logic.memory.hottest()) == list(order)
         assert served_alone(after, values) == values
 
-    @pytest.mark.parametrize("policy", ["lfu", "arc", "tinylfu"])
+    @pytest.mark.parametrize("policy", ["lfu", "arc", "tinylfu", "s3fifo", "gdsf"])
     def test_the_policy_knows_what_it_knew(self, two, store, ran, tmp_path, policy):
         """What was used often outlives a scan of what was not, as it would have without the restart."""
         values = {f"k{number}": number for number in range(200)}
@@ -370,7 +370,7 @@ class TestHotKeys:
         left = remembered(after, values)
         assert len([key for key in left if int(key[1:]) % 10 == 0]) >= 18
 
-    @pytest.mark.parametrize("policy", ["lru", "lfu", "arc", "tinylfu", "fifo", "rr"])
+    @pytest.mark.parametrize("policy", list(POLICIES))
     def test_a_smaller_memory_gets_the_hottest(self, two, store, ran, tmp_path, policy):
         values = {f"k{number}": number for number in range(400)}
         name = store(values)

@@ -40,7 +40,7 @@ def test_usage_is_strictly_typed(tmp_path):
 
 def test_stubs_match_the_module(tmp_path):
     allowlist = str(HERE / "stubtest-allowlist.txt")
-    run("mypy.stubtest", "hotset._engine", "hotset._wire", "--allowlist", allowlist, cwd=tmp_path)
+    run("mypy.stubtest", "hotset._engine", "hotset._lab", "hotset._wire", "--allowlist", allowlist, cwd=tmp_path)
 
 
 def test_annotations_can_be_named_while_running():

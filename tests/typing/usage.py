@@ -5,6 +5,7 @@ import asyncio
 import copy
 import datetime
 import functools
+import math
 import pickle
 from collections.abc import Callable, Coroutine, Hashable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
@@ -28,8 +29,16 @@ def classes() -> None:
     rr = hotset.RRCache[str, int](10, min)
     ttl = hotset.TTLCache[str, int](10, 60)
     tlru = hotset.TLRUCache[str, int](10, lambda key, value, now: now + len(key) + value)
+    sieve, clock = hotset.SieveCache[str, int](10), hotset.ClockCache[str, int](10)
+    slru, s3fifo = hotset.SLRUCache[str, int](10), hotset.S3FIFOCache[str, int](10)
+    twoq, lirs = hotset.TwoQCache[str, int](10), hotset.LIRSCache[str, int](10)
+    gdsf = hotset.GDSFCache[str, int](10, getsizeof=lambda value: value)
+    gdsf.set("k", 1, cost=0.5, priority=math.inf)
+    assert_type(gdsf.add("k", 1, 5, cost=2), bool)
     mappings: list[MutableMapping[str, int]] = [lru, lfu, arc, tinylfu, fifo, rr, ttl, tlru]
     caches: list[hotset.Cache[str, int]] = [lru, lfu, arc, tinylfu, fifo, rr, ttl, tlru]
+    mappings += [sieve, clock, slru, s3fifo, twoq, lirs, gdsf]
+    caches += [sieve, clock, slru, s3fifo, twoq, lirs, gdsf]
     assert len(mappings) == len(caches)
     by_name: dict[str, type[hotset.Cache[str, int]]] = dict(hotset.POLICIES)
     assert by_name

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hotset.bench.rows import int_keys
-from hotset.bench.workloads import zipf
+from hotset.lab.generators import zipf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,10 +23,19 @@ _COLOURS = {
     "lfu": "#e69f00",
     "arc": "#009e73",
     "tinylfu": "#cc3d6e",
+    "auto": "#222222",
     "fifo": "#7a5195",
     "rr": "#8c6d46",
 }
-_NAMES = {"lru": "LRU", "lfu": "LFU", "arc": "ARC", "tinylfu": "W-TinyLFU", "fifo": "FIFO", "rr": "Random"}
+_NAMES = {
+    "lru": "LRU",
+    "lfu": "LFU",
+    "arc": "ARC",
+    "tinylfu": "W-TinyLFU",
+    "fifo": "FIFO",
+    "rr": "Random",
+    "auto": "Auto",
+}
 # A bar beyond this many times the dict is cut: a slow rival must not squeeze the rest together.
 _CUT = 8.0
 # Behind words, so that the line of the dict does not run through them.

@@ -12,13 +12,13 @@ import numpy as np
 import hotset
 from hotset.bench.bars import Verdict
 from hotset.bench.timing import CLOCKS
-from hotset.bench.workloads import zipf
+from hotset.lab.generators import zipf
 
 if TYPE_CHECKING:
     from hotset.bench.rows import Sizes
     from hotset.bench.timing import Advance
 
-POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr")
+POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr", "auto")
 # Million requests a second at a capacity of 100k.
 FLOORS = {"lru": 40.0, "tinylfu": 15.0}
 

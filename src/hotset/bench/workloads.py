@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hotset.lab.generators import loop, scan, shifting_zipf, zipf
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -57,45 +59,6 @@ def from_keys(name: str, keys: npt.NDArray[Any]) -> Workload:
     return Workload(name, rank[inverse.reshape(-1)], distinct)
 
 
-def zipf(keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0) -> Ids:
-    """Draw requests over `keys` ids by Zipf's law; popularity is spread over the ids at random."""
-    weights = np.arange(1, keys + 1, dtype=np.float64) ** -alpha
-    cumulative = np.cumsum(weights)
-    ranks = np.searchsorted(cumulative, rng.random(requests) * cumulative[-1])
-    ids: Ids = rng.permutation(keys)[np.minimum(ranks, keys - 1)]
-    return ids
-
-
-def shifting_zipf(keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0, phases: int = 10) -> Ids:
-    """Zipf whose popular keys move on: each phase renames a third of all ids."""
-    length = -(-requests // phases)
-    ranks = np.minimum(zipf(keys, requests, rng, alpha), keys - 1)
-    names = np.arange(keys)
-    parts = []
-    for start in range(0, requests, length):
-        parts.append(names[ranks[start : start + length]])
-        moved = rng.choice(keys, size=max(1, keys // 3), replace=False)
-        names[moved] = names[np.roll(moved, 1)]
-    return np.concatenate(parts)
-
-
-def loop(keys: int, requests: int) -> Ids:
-    """Go round all keys in the same order: the worst case of LRU once they exceed its capacity."""
-    return np.arange(requests, dtype=np.int64) % keys
-
-
-def scan_mix(keys: int, requests: int, rng: np.random.Generator, alpha: float = 1.0) -> Ids:
-    """Zipf that is broken by scans over keys that never return; a fifth of all requests."""
-    ids = zipf(keys, requests, rng, alpha)
-    length = max(1, keys // 20)
-    fresh = keys
-    for start in range(0, requests, 5 * length):
-        stop = min(requests, start + length)
-        ids[start:stop] = np.arange(fresh, fresh + stop - start)
-        fresh += stop - start
-    return ids
-
-
 def service(requests: int, seed: int) -> Workload:
     """Return the default workload: what a busy service sees, in one stream.
 
@@ -127,7 +90,7 @@ GENERATED: dict[str, Callable[[int, np.random.Generator], Ids]] = {
     "zipf": lambda requests, rng: zipf(max(64, requests // 5), requests, rng),
     "shifting-zipf": lambda requests, rng: shifting_zipf(max(64, requests // 5), requests, rng),
     "loop": lambda requests, _rng: loop(max(64, requests // 20), requests),
-    "scan-mix": lambda requests, rng: scan_mix(max(64, requests // 5), requests, rng),
+    "scan-mix": lambda requests, rng: scan(max(64, requests // 5), requests, rng),
 }
 
 

@@ -13,12 +13,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import hotset
-from hotset.cli import bench, demo, warm
+from hotset.cli import advise, bench, curve, demo, experiment, replay, report, warm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_COMMANDS = (bench, demo, warm)
+_COMMANDS = (advise, bench, curve, demo, experiment, replay, report, warm)
 
 _INTERRUPTED = 130  # what a shell reports for a command that SIGINT ended
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hotset.bench.clients import Lineup
     from hotset.bench.workloads import Workload
 
-_POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr")
+_POLICIES = ("lru", "lfu", "arc", "tinylfu", "fifo", "rr", "auto")
 _EXTRA = ("numpy", "matplotlib", "rich")
 # A generated workload of fewer requests has too few keys to fill anything.
 _FEWEST = 100

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hotset.bench.workloads import load_trace, shifting_zipf
+from hotset.bench.workloads import load_trace
+from hotset.lab.generators import shifting_zipf
 
 if TYPE_CHECKING:
     from pathlib import Path

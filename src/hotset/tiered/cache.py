@@ -32,10 +32,14 @@ from hotset.tiers.contract import CLEAR, Tier
 from hotset.tiers.memory import MemoryTier
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Literal, Self
 
+    from hotset._engine import Cache
+    from hotset.lab.advice import Advice, Latencies, Prices
+    from hotset.recording import Recording
     from hotset.tiered.effects import Flow
     from hotset.tiered.options import Duration
     from hotset.tiered.stats import Explanation
@@ -547,6 +551,39 @@ class TieredCache(Generic[K, V]):
             self._pending.stats(),
             None if self.behind is None else self.behind.stats(),
         )
+
+    def record(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        sample: float = 0.01,
+        keys: Literal["hashed", "plain"] = "hashed",
+        limit: int | None = None,
+    ) -> Recording:
+        """Record what is asked for from now on, as memory sees it. See hotset.recording.Recording for all the rest.
+
+        Raises TypeError if the first level is not a MemoryTier.
+        """
+        return self._first_store("record").record(path, sample=sample, keys=keys, limit=limit)
+
+    def advise(
+        self, *, l2: int | None = None, latencies: Latencies | None = None, prices: Prices | None = None
+    ) -> Advice:
+        """Say what would help, from what `record` has recorded and what was counted and timed: print it.
+
+        `l2` is how many entries a level below has, if that is to be looked at. Needs the extra `hotset[lab]`. Raises
+        RuntimeError if nothing was recorded, ValueError if that is too little, TypeError as `record` does.
+        """
+        store = self._first_store("advise")
+        from hotset.lab.live import advise_tiered  # noqa: PLC0415 - an extra
+
+        return advise_tiered(self.stats(), store, store.recording, l2=l2, latencies=latencies, prices=prices)
+
+    def _first_store(self, verb: str) -> Cache[Any, Any]:
+        """Return the engine's cache of the first level."""
+        if self._logic.memory_level is None:
+            raise TypeError(f"{verb}() looks at what memory is asked for: the first level must be a MemoryTier")
+        return cast("MemoryTier", self._logic.memory_level.tier).store
 
     def _memory_stats(self, level: Level) -> LevelStats:
         engine = cast("MemoryTier", level.tier).store.stats()

@@ -86,7 +86,7 @@ class MemoryTier:
     def __init__(
         self,
         maxsize: float,
-        policy: PolicyName = "tinylfu",
+        policy: PolicyName = "auto",
         *,
         ttl: float | str | None = None,
         getsizeof: Callable[[Any], float] | None = None,

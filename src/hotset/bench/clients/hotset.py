@@ -9,7 +9,7 @@ import hotset
 from hotset.bench.clients._contract import Client, Memoizer
 
 _HOUR = 3600.0
-_LABELS = {"lru": "LRU", "lfu": "LFU", "arc": "ARC", "tinylfu": "TinyLFU", "fifo": "FIFO", "rr": "RR"}
+_LABELS = {"auto": "Auto", "lru": "LRU", "lfu": "LFU", "arc": "ARC", "tinylfu": "TinyLFU", "fifo": "FIFO", "rr": "RR"}
 
 
 def _make(policy: str, capacity: int, ttl: float | None = None) -> Any:
