@@ -414,6 +414,55 @@ class TestWhileRevalidating:
             time.sleep(0.01)
         assert len(origin.calls) == 2
 
+    def test_many_at_once_with_one_load(self, build):
+        origin = Origin({"a": 1, "b": 2, "c": 3})
+        cache = build([MemoryTier(10)], load_many=origin.many, ttl=0.1, jitter=0, stale_while_revalidate=60)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.values.update(a=10, b=20)
+        time.sleep(0.15)
+        origin.gate.clear()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(lambda: [cache.get_many("ab") for _ in range(20)])
+            try:
+                assert waiting.result(WAIT / 3) == [{"a": 1, "b": 2}] * 20
+                eventually(lambda: len(origin.calls) == 2)
+            finally:
+                origin.gate.set()
+        eventually(lambda: all(cache.explain(key).levels[0].state == "fresh" for key in "ab"))
+        assert [sorted(keys) for keys in origin.calls] == [["a", "b"]] * 2
+        assert cache.stats().stale_served == 40
+        assert cache.stats().refreshes == 2
+        assert cache.get_many("abc") == {"a": 10, "b": 20, "c": 3}
+
+    def test_many_with_a_shared_level(self, make_two):
+        origin = Origin({"a": 1, "b": 2})
+        cache = listening(make_two(origin, ttl=0.2, jitter=0, stale_while_revalidate=60))
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.values.update(a=10, b=20)
+        time.sleep(0.25)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        eventually(lambda: cache.get_many("ab") == {"a": 10, "b": 20})
+        assert cache.stats().stale_served >= 2
+
+    def test_many_of_a_failing_origin_do_not_ask_it_at_every_read(self, build):
+        origin = Origin({"a": 1, "b": 2})
+        cache = build([MemoryTier(10)], load_many=origin.many, ttl=0.1, jitter=0, stale_while_revalidate=60)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.failure = OSError("the origin is away")
+        time.sleep(0.15)
+        for _ in range(30):
+            assert cache.get_many("ab") == {"a": 1, "b": 2}
+            time.sleep(0.01)
+        assert len(origin.calls) == 2
+
+    def test_many_but_what_was_expired_by_hand(self, make):
+        origin = Origin({"a": 1, "b": 2})
+        cache = make(origin, ttl=60, keep=60, stale_while_revalidate=60)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.values.update(a=10, b=20)
+        cache.expire("a")
+        assert cache.get_many("ab") == {"a": 10, "b": 2}
+
 
 class TestFailSafe:
     def test_the_origin_is_asked_once_a_throttle(self, build, levels, make):

@@ -21,6 +21,7 @@ from hotset.tiers.memory import entry_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from hotset._engine import Record
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.flights import Flight
     from hotset.tiered.level import Level
@@ -47,6 +48,13 @@ class _Loaders(NamedTuple):
         return self.of(key)(key)
 
 
+class _Aged(NamedTuple):
+    """What is served after its life, while it is loaded anew."""
+
+    kept: Kept
+    record: Record
+
+
 class Bulk(Loads):
     """The flows of a read of many."""
 
@@ -67,6 +75,7 @@ class Bulk(Loads):
         values: dict[Any, Any] = {}
         left = named(keys)
         stale: dict[str, Entry] = {}
+        aged: dict[str, _Aged] = {}  # served while they are loaded anew
         now = time.monotonic()
         memory = self._memory()
         fences: Fences | None = None
@@ -84,7 +93,18 @@ class Bulk(Loads):
                     continue
                 self.not_fresh += 1
                 if record.deadline <= now < record.gone:
-                    stale[name] = entry_of(record, now)
+                    old = entry_of(record, now)
+                    revalidated = old.life > -options.stale_while_revalidate and loader_of(key) is not None
+                    if revalidated and self._trusted(record, now):
+                        aged[name] = _Aged(Kept(old, fences[name], not record.loose, record.confirmed), record)
+                        if self._served(record.value, record.absent) is not ABSENT:
+                            values[key] = record.value
+                    else:
+                        stale[name] = old
+            if aged:
+                self.stale_served += len(aged)
+                renewed = {name: left.pop(name) for name in aged}
+                yield from self._renew(renewed, aged, options, _Loaders(loader_of, loader, load_many))
         if self.behind is not None and self.behind.depth:
             for name, key in list(left.items()):
                 unsaved = self.behind.find(name)
@@ -175,6 +195,47 @@ class Bulk(Loads):
         for (name, key), found in zip(keys.items(), reading.found, strict=True):
             entry = cast("Entry", found.entry)
             self._remember(key, name, entry, asked, fences[name], options, loader_of(key), told=told)
+
+    def _renew(self, keys: dict[str, Any], aged: dict[str, _Aged], options: Options, loaders: _Loaders) -> Flow:
+        """Have newer values loaded in the background, all at once."""
+        led: dict[str, Flight[Entry]] = {}
+        for name in keys:
+            if not aged[name].record.refreshing and not self.flights.loading(name):
+                flight, leads = self.flights.join(name)
+                if leads:
+                    led[name] = flight
+        if not led:
+            return
+        records = [aged[name].record for name in led]
+        for record in records:
+            record.refreshing = True
+        self.refreshes += len(led)
+        scopes = Scopes(led.values(), apart=True)
+
+        def ended() -> None:
+            for record in records:
+                record.refreshing = False
+            scopes.give_up()
+
+        kept = {name: aged[name].kept for name in led}
+        yield Spawn(self._load_anew({name: keys[name] for name in led}, kept, options, loaders, led, scopes), ended)
+
+    def _load_anew(
+        self,
+        keys: dict[str, Any],
+        kept: dict[str, Kept],
+        options: Options,
+        loaders: _Loaders,
+        flights: dict[str, Flight[Entry]],
+        scopes: Scopes,
+    ) -> Flow:
+        """Load, and go on serving what is kept where that fails."""
+        try:
+            yield from self._load_led(keys, options, loaders, flights, scopes)
+        finally:
+            for name, flight in flights.items():
+                if flight.failed:
+                    self._throttle(name, kept[name], options)
 
     def _load_rest(
         self,
