@@ -180,6 +180,108 @@ class TestOnceInTheCluster:
         assert origin.calls == ["a"]
         assert third.get("a") == "of a"
 
+    def test_many_of_two_caches(self, make_two):
+        """What one is loading the other waits for, and loads the rest meanwhile, at once."""
+        first, second = Origin(), Origin()
+        first.gate.clear()
+        one = make_two(load_many=first.many, lock_timeout=10)
+        other = make_two(load_many=second.many, name=one.name, lock_timeout=10)
+        with ThreadPoolExecutor(2) as pool:
+            loading = pool.submit(one.get_many, "abc")
+            eventually(lambda: first.calls)
+            waiting = pool.submit(other.get_many, "bcdefg")
+            eventually(lambda: second.calls)
+            time.sleep(0.1)
+            assert not waiting.done()
+            first.gate.set()
+            assert loading.result(WAIT) == {key: f"of {key}" for key in "abc"}
+            assert waiting.result(WAIT) == {key: f"of {key}" for key in "bcdefg"}
+        assert [sorted(keys) for keys in first.calls] == [list("abc")]
+        assert [sorted(keys) for keys in second.calls] == [list("defg")]
+        assert other.explain("b").levels[0].state == "fresh"
+
+    def test_many_in_opposite_orders_do_not_wait_for_each_other(self, make_two):
+        origin = Origin(delay=0.001)
+        one = make_two(load_many=origin.many, lock_timeout=10)
+        caches = [one.cache, make_two(name=one.name, load_many=origin.many, lock_timeout=10).cache]
+        keys = list(range(50))
+        work = [(cache, order) for cache in caches for order in (keys, keys[::-1])]
+
+        def get():
+            cache, order = work.pop()
+            return [cache.get_many(order[begin : begin + 20]) for begin in range(0, 50, 10)]
+
+        begun = time.monotonic()
+        for outcome in in_threads(4, get):
+            assert {key: value for some in outcome for key, value in some.items()} == {key: f"of {key}" for key in keys}
+        assert time.monotonic() - begun < 8
+        assert sorted(key for call in origin.calls for key in call) == keys
+
+    def test_many_are_waited_for_no_longer_than_that(self, make_two):
+        origin, slow = Origin(), Origin()
+        slow.gate.clear()
+        one = make_two(slow, lock_timeout=10)
+        other = make_two(load_many=origin.many, name=one.name, lock_timeout=0.3)
+        with ThreadPoolExecutor(2) as pool:
+            first = [pool.submit(one.get, key) for key in "ab"]
+            eventually(lambda: len(slow.calls) == 2)
+            begun = time.monotonic()
+            assert other.get_many("abc") == {"a": "of a", "b": "of b", "c": "of c"}
+            assert 0.25 < time.monotonic() - begun < 2.5
+            slow.gate.set()
+            assert [future.result(WAIT) for future in first] == ["of a", "of b"]
+        assert [sorted(keys) for keys in origin.calls] == [["c"], ["a", "b"]]
+
+    def test_many_that_fail_do_not_fail_what_others_load(self, make_two):
+        origin, slow = Origin(), Origin()
+        slow.gate.clear()
+        one = make_two(slow, lock_timeout=10)
+        other = make_two(load_many=origin.many, name=one.name, lock_timeout=10)
+        origin.failure = OSError("the origin is away")
+        with ThreadPoolExecutor(3) as pool:
+            first = pool.submit(one.get, "a")
+            eventually(lambda: slow.calls)
+            many = pool.submit(other.get_many, "ab")
+            eventually(lambda: origin.calls)
+            follower = pool.submit(other.get, "a")
+            time.sleep(0.1)
+            slow.gate.set()
+            assert first.result(WAIT) == follower.result(WAIT) == "of a"
+            with pytest.raises(OSError, match="away"):
+                many.result(WAIT)
+        assert origin.calls == [["b"]]
+        assert other.stats().load_failures == 1
+
+    def test_many_that_were_invalidated_meanwhile_are_loaded(self, make_two):
+        origin, slow = Origin(), Origin()
+        slow.gate.clear()
+        one = make_two(slow, lock_timeout=10)
+        other = make_two(load_many=origin.many, name=one.name, lock_timeout=10)
+        third = make_two(name=one.name)
+        with ThreadPoolExecutor(3) as pool:
+            first = [pool.submit(one.get, key) for key in "ab"]
+            eventually(lambda: len(slow.calls) == 2)
+            many = pool.submit(other.get_many, "ab")
+            time.sleep(0.1)
+            third.invalidate("a")
+            eventually(lambda: origin.calls == [["a"]])
+            assert not many.done()
+            slow.gate.set()
+            assert many.result(WAIT) == {"a": "of a", "b": "of b"}
+            assert [future.result(WAIT) for future in first] == ["of a", "of b"]
+        assert origin.calls == [["a"]]
+        assert third.get_many("ab") == {"a": "of a", "b": "of b"}
+
+    def test_nobody_waits_for_itself(self, build, shared_server, own_server):
+        """A level that is not the last one lends before the next one is asked, and is asked again by the load."""
+        origin = Origin()
+        tiers = [redis_tier(server.url, name=server.url, stream=None) for server in (own_server, shared_server)]
+        cache = build(tiers, origin, load_many=origin.many, lock_timeout=10)
+        begun = time.monotonic()
+        assert cache.get("a") == "of a"
+        assert cache.get_many("bc") == {"b": "of b", "c": "of c"}
+        assert time.monotonic() - begun < 5
+
     def test_of_processes(self, shared_server):
         script = """
             import sys, time

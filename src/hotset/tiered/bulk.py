@@ -6,15 +6,16 @@ import functools
 import math
 import operator
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hotset._wire import values_by_key
 from hotset.errors import CodecError, LoadTimeout, TierError
 from hotset.names import key_of, name_of, named
 from hotset.tiered.books import Kept, Lent, believed
-from hotset.tiered.effects import Ask, Load, LoadEach, Run, Spawn, Wait
+from hotset.tiered.effects import Ask, Load, LoadEach, Run, Sleep, Spawn, Wait
 from hotset.tiered.flights import LEAD, Scopes
-from hotset.tiered.loads import Loads
+from hotset.tiered.loads import POLL, Loads
 from hotset.tiered.values import ABSENT, one_by, picked
 from hotset.tiers.memory import entry_of
 
@@ -158,6 +159,8 @@ class Bulk(Loads):
                 else:
                     for found, name in zip(leased.found, missing, strict=True):
                         leases[name] = believed(doubts, name, found)[1]
+                        if options.lock_timeout:
+                            self._taken(level, name, found)
             missed.append((level, leases, reading.epoch))
         left = {name: key for name, key in left.items() if loader_of(key) is not None}
         if left:
@@ -317,8 +320,11 @@ class Bulk(Loads):
                 return
             older: dict[Level, set[str]] = {}
             lent: list[tuple[Level, dict[str, Fence], int]] = []
+            taken: dict[Level, list[str]] = {}  # by another process
             asked = time.monotonic()
             for level in self.below:
+                if not names:
+                    break
                 doubts = self.pending.doubts(level, names)
                 try:
                     reading = yield Ask(level, "lease", names)
@@ -334,9 +340,15 @@ class Bulk(Loads):
                         flights[name].succeed(entry)
                     elif entry is not None:
                         older.setdefault(level, set()).add(name)
+                    elif options.lock_timeout and self._taken(level, name, found):
+                        taken.setdefault(level, []).append(name)
                 lent.append((level, leases, reading.epoch))
+                if level in taken:
+                    names = [name for name in names if name not in set(taken[level])]
             names = [name for name in names if not flights[name].done]
+            awaiting = self._load_taken(keys, taken, asked + options.lock_timeout, options, loaders, flights)
             if not names:
+                yield from awaiting
                 return
             started = time.monotonic()
             self.loads += len(names)
@@ -347,9 +359,11 @@ class Bulk(Loads):
                 try:
                     found_values = yield Load(loaders.many, [keys[name] for name in together])
                     results = {name: picked(found_values, keys[name]) for name in together}
-                except BaseException:
-                    self.load_failures += len(together)
-                    raise
+                except BaseException as error:
+                    if not taken or not isinstance(error, Exception):
+                        self.load_failures += len(together)
+                        raise
+                    results = dict.fromkeys(together, error)  # what others load does not fail by it
             if apart:
                 first = loaders.of(keys[apart[0]])
                 call = first if all(loaders.of(keys[name]) is first for name in apart) else loaders.call
@@ -382,6 +396,37 @@ class Bulk(Loads):
                         self._arm(record, options, loaders.of(keys[name]))
             for name, entry in entries.items():
                 flights[name].succeed(entry)
+            yield from awaiting
+
+    def _load_taken(
+        self,
+        keys: dict[str, Any],
+        taken: dict[Level, list[str]],
+        end: float,
+        options: Options,
+        loaders: _Loaders,
+        flights: dict[str, Flight[Entry]],
+    ) -> Flow:
+        """Take what other processes load as it comes; what is not there by `end`, and what nobody loads, load."""
+        while taken:
+            late = time.monotonic() >= end
+            if not late:
+                yield Sleep(POLL)
+            ready: dict[str, Any] = {}
+            for level, names in list(taken.items()):
+                waiting: set[str] = set()
+                try:
+                    found = [] if late else (yield Ask(level, "lease", names)).found
+                    waiting = {name for name, one in zip(names, found, strict=False) if one.taken}
+                except TierError:
+                    pass
+                ready.update((name, keys[name]) for name in names if name not in waiting)
+                taken[level] = [name for name in names if name in waiting]
+                if not waiting:
+                    del taken[level]
+            if ready:
+                scopes = Scopes(flights[name] for name in ready)
+                yield from self._load_led(ready, replace(options, lock_timeout=0.0), loaders, flights, scopes)
 
     def _fill_many(
         self,
