@@ -131,6 +131,14 @@ class TieredCache(Generic[K, V]):
             )
         self.name = name
         self.options = Options.of(options)
+        idle = [option for option in ("refresh_ahead", "xfetch", "stale_while_revalidate") if options.get(option)]
+        if idle and not isinstance(tiers[0], MemoryTier):
+            warnings.warn(
+                f"{', '.join(idle)} has no effect without a MemoryTier as the first level, which is what knows when an "
+                "entry was read last: put one in front, be it a small one",
+                RuntimeWarning,
+                2,
+            )
         self._load = one_by(load_many) if load is None and load_many is not None else load
         self._load_many = load_many
         self._loaders: list[tuple[str, Callable[[Any], Any]]] = []
@@ -738,14 +746,17 @@ class _Ear:
             self._level.breaker.reset()  # it answers: there is no need to find out by trial
         self._until = since + logic.options.max_staleness
         cut, self._cut = self._cut, False
+        self._level.stream = "alive"
         self._pending.alive(self._level, self._until, anew=cut)
         logic.guard.until = min(ear._until for ear in self.others)  # noqa: SLF001 - they are of one kind
 
     def after_fork(self) -> None:
         self._cut = True  # what the parent hears from now on this process does not
+        self._level.stream = self._level.stream and "lost"
 
     def lost(self) -> None:
         self._cut = True
+        self._level.stream = "lost"
         self._pending.hearsay.lost(self._level)
 
 

@@ -30,6 +30,7 @@ class Level(Asker):
         super().__init__(tier, breaker, Latencies())
         self.name = tier.name
         self.streams = bool(getattr(tier, "streams", False))  # whether it tells of changes by others
+        self.stream = "lost" if self.streams else ""  # until it says that it is alive
         self.local = bool(getattr(tier, "local", False))  # whether it is of this host alone
         self.reads = self.hits = self.errors = self.timeouts = 0
         self.writes = self.fills = self.fills_refused = 0
@@ -114,4 +115,5 @@ class Level(Asker):
             dict(self.refused),
             self.latencies.snapshot(),
             self.state,
+            self.stream,
         )
