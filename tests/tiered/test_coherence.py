@@ -234,7 +234,14 @@ def test_processes(server, tmp_path, stream):
     children = []
     with contextlib.ExitStack() as stack:
         for seed in range(3):
-            task = {"path": str(path), "url": server.url, "keys": KEYS, "seconds": 2 * SECONDS, "seed": seed, "stream": stream}
+            task = {
+                "path": str(path),
+                "url": server.url,
+                "keys": KEYS,
+                "seconds": 2 * SECONDS,
+                "seed": seed,
+                "stream": stream,
+            }
             child = subprocess.Popen(
                 [sys.executable, str(HERE / "one_process.py"), json.dumps(task)],
                 stdin=subprocess.PIPE,
@@ -363,7 +370,7 @@ class TestStreamThatIsCut:
             assert cache.stats().loads == 1
 
     def test_a_server_that_refuses_tracking(self, make_server, eventually, caplog):
-        """It is said once, with what to do; memory is served unchecked within its bound alone, and pub/sub does work."""
+        """It is said once, with what to do; memory is served unchecked within its bound, and pub/sub does work."""
         server = make_server()
         server.command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-client|tracking")
         url = f"redis://limited:secret@127.0.0.1:{server.port}/0"

@@ -316,14 +316,6 @@ class TestCalled:
                 use()
             assert told(raised, ["a"])
 
-    def test_a_template_that_does_not_fit(self, cache):
-        @cache.cached(key="user:{user}")
-        def find(user_id):
-            return user_id
-
-        with pytest.raises(KeyError, match="user"):
-            find(1)
-
 
 @pytest.mark.parametrize("option", ["refresh_ahead", "xfetch", "stale_while_revalidate"])
 def test_what_needs_memory_says_so(option):

@@ -127,7 +127,7 @@ class Books:
         return value
 
     def _taken(self, level: Level, name: str, found: Found) -> bool:
-        """Whether another process has a lease, and may be loading; this one has, if it asked before it began to load."""
+        """Whether another process has a lease, and may be loading; or this one, if it asked before it began to load."""
         place = level.name, name
         if not found.taken:
             if found.fence is not None:

@@ -45,6 +45,14 @@ class Level(Asker):
         """What keeps the tier out, or "closed"."""
         return self.breaker.state if self.on else "off"
 
+    @property
+    def described(self) -> str:
+        """Its name, and what keeps the tier out if anything does."""
+        if not self.on:
+            return f"{self.name} (off)"
+        state = self.breaker.state
+        return self.name if state == "closed" else f"{self.name} (breaker {state})"
+
     async def aask(self, operation: str, *arguments: Any, **named: Any) -> Any:
         """Have the tier do something, as `ask`, on the running loop. Raises TierError."""
         if not self.on or not self.breaker.closed:

@@ -25,6 +25,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, cast
 
 import redis
+import redis.asyncio
 import redis.cluster
 
 from hotset._wire import advanced, gather_values
@@ -82,13 +83,13 @@ class ClusterTier(RedisTier):
         name: str = "cluster",
         wire: Wire | None = None,
         codec: Codec | str | None = None,
-        timeout: float = 0.25,
-        connect_timeout: float = 0.25,
+        timeout: Duration = 0.25,
+        connect_timeout: Duration = 0.25,
         max_connections: int = 64,
         ttl: Duration | None = None,
-        lease: float = 30.0,
+        lease: Duration = 30.0,
         stream: StreamMode | None = "tracking",
-        heartbeat: float = 0.25,
+        heartbeat: Duration = 0.25,
         read_from: Literal["primary", "replica"] = "primary",
         wait_replicas: int = 0,
     ) -> None:
@@ -382,7 +383,10 @@ def _taken_apart(source: str | redis.cluster.RedisCluster) -> tuple[str | redis.
             raise ValueError("the client knows no node")
         return source.get_redis_connection(known[0]), [(node.host, int(node.port)) for node in known]
     if not isinstance(source, str):
-        raise TypeError(f"a URL or a redis.cluster.RedisCluster client is wanted, not {source!r}")
+        remedy = ""
+        if isinstance(source, redis.asyncio.RedisCluster):
+            remedy = "; give the URL or a redis.cluster.RedisCluster, which serve threads and asyncio alike"
+        raise TypeError(f"a URL or a redis.cluster.RedisCluster client is wanted, not {source!r}{remedy}")
     parts = urllib.parse.urlsplit(source)
     scheme, plus, kind = parts.scheme.partition("+")
     user, at, hosts = parts.netloc.rpartition("@")
