@@ -234,7 +234,14 @@ def test_processes(server, tmp_path, stream):
     children = []
     with contextlib.ExitStack() as stack:
         for seed in range(3):
-            task = {"path": str(path), "url": server.url, "keys": KEYS, "seconds": 2 * SECONDS, "seed": seed, "stream": stream}
+            task = {
+                "path": str(path),
+                "url": server.url,
+                "keys": KEYS,
+                "seconds": 2 * SECONDS,
+                "seed": seed,
+                "stream": stream,
+            }
             child = subprocess.Popen(
                 [sys.executable, str(HERE / "one_process.py"), json.dumps(task)],
                 stdin=subprocess.PIPE,
