@@ -365,8 +365,8 @@ class Stream(Listening):
                 self._tell_invalidated(tags, int(epoch))
         except (ValueError, TypeError):
             _log.warning("a message on %s is not understood: %r", self._keys.channel, message[:80])
-            # It may have told of any change. The next report confirms what comes after it.
-            listener = self._listener()
+            # From another release it may have told of any change. The next report confirms what comes after it.
+            listener = self._listener() if message.partition(b" ")[0].isdigit() else None
             if listener is not None:
                 listener.lost()
 
