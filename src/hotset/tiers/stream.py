@@ -351,11 +351,11 @@ class Stream(Listening):
         """Take what another process has published."""
         try:
             version, sender, kind, rest = message.decode("utf-8", "surrogatepass").split(" ", 3)
-            if version != _FORMAT:
-                raise ValueError(f"format {version}")
             if sender == self._sender:
                 return
-            if kind == "names":
+            if version != _FORMAT:
+                self._not_understood(message)
+            elif kind == "names":
                 names.extend(map(str, json.loads(rest)))
             elif kind == "tags":
                 text, _, epoch = rest.rpartition(" ")
@@ -364,11 +364,14 @@ class Stream(Listening):
                     self._state = self._state._replace(cleared=int(epoch))
                 self._tell_invalidated(tags, int(epoch))
         except (ValueError, TypeError):
-            _log.warning("a message on %s is not understood: %r", self._keys.channel, message[:80])
-            # From another release it may have told of any change. The next report confirms what comes after it.
-            listener = self._listener() if message.partition(b" ")[0].isdigit() else None
-            if listener is not None:
-                listener.lost()
+            self._not_understood(message)
+
+    def _not_understood(self, message: bytes) -> None:
+        """Say so. From another release it may have told of any change: the next report confirms what comes after it."""
+        _log.warning("a message on %s is not understood: %r", self._keys.channel, message[:80])
+        listener = self._listener() if message.partition(b" ")[0].isdigit() else None
+        if listener is not None:
+            listener.lost()
 
     def _tell_changed(self, names: list[str]) -> None:
         """Tell of names, but of those that this process wrote only when it is known that another one did after it."""
@@ -470,8 +473,8 @@ def _expect_tracking(reply: Any) -> None:
         words = str(reply)
         if words.startswith(("NOPERM", "ERR")):
             raise _RefusedError(
-                f"the server refuses CLIENT TRACKING ({words}); allow it (ACL: +client|tracking), or have all processes use "
-                'stream="pubsub". Until then memory is served unchecked for no longer than max_staleness'
+                f"the server refuses CLIENT TRACKING ({words}); allow it (ACL: +client|tracking), or have all processes"
+                ' use stream="pubsub". Until then memory is served unchecked for no longer than max_staleness'
             )
         _expect(reply)
 
