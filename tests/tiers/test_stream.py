@@ -461,7 +461,17 @@ def test_nonsense_on_the_channel_is_passed_over(server, listen, eventually):
 
 @pytest.mark.parametrize(
     "text",
-    ["1 a names 7", "1 a names [", '1 a tags ["t"]', '1 a tags ["t"] x', "1 a", "2 a names []", "17 anything", "0"],
+    [
+        "1 a names 7",
+        "1 a names [",
+        '1 a tags ["t"]',
+        '1 a tags ["t"] x',
+        "1 a",
+        "1 a words []",
+        "2 a names []",
+        "17 anything",
+        "0",
+    ],
 )
 def test_what_may_have_told_of_a_change_is_a_loss(server, listen, eventually, text):
     """A message of another format, or one that is cut off."""

@@ -353,11 +353,11 @@ class Stream(Listening):
             version, sender, kind, rest = message.decode("utf-8", "surrogatepass").split(" ", 3)
             if sender == self._sender:
                 return
-            if version != _FORMAT:
+            if version != _FORMAT or kind not in {"names", "tags"}:
                 self._not_understood(message)
             elif kind == "names":
                 names.extend(map(str, json.loads(rest)))
-            elif kind == "tags":
+            else:
                 text, _, epoch = rest.rpartition(" ")
                 tags = [str(tag) for tag in json.loads(text)]
                 if CLEAR in tags and self._state is not None:
