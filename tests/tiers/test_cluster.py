@@ -19,6 +19,7 @@ from hotset.testing.driver import NAMES, opened
 from hotset.testing.ports import free_port
 from hotset.tiers import ClusterTier, MemoryTier, RedisTier
 from hotset.tiers.parts import PARTS, TAGS, part_of, slot_of
+from hotset.warming import CacheWarmer, from_peer, from_tier
 
 MANY = [f"name {number}" for number in range(500)]
 
@@ -227,6 +228,36 @@ def test_nothing_is_listed_while_a_primary_does_not_serve(cluster, drive, runner
     cluster.owner(slot_of(TAGS[0])).stop()
     with pytest.raises(TierError):
         listed(driver.tier, runner)
+
+
+def test_memory_and_a_level_between_are_warmed_from_it(cluster, drive, runner, server):
+    driver = drive("warmed", stream="tracking")
+    driver.write([(name, driver.entry(name, life=100.0, keep=100.0)) for name in MANY])
+    loads = []
+    between = RedisTier(server.url, name="between", timeout=5.0)
+    levels = [MemoryTier(1000), between, ClusterTier(cluster.url, timeout=5.0)]
+    cache = TieredCache("warmed", levels, load=loads.append, ttl=1000)
+    warmer = CacheWarmer(cache, batch=64).add("all", from_tier("cluster"))
+    try:
+        report = warmer.run() if runner is None else runner.run(warmer.arun())
+        assert (report.success, report["all"].items) == (True, len(MANY))
+        assert len(cache._logic.memory.hottest()) == len(MANY)
+        assert cache.get_many(MANY) == dict(zip(MANY, MANY, strict=True))
+        found = [each.entry for each in between.read(MANY).found]
+        assert [entry.value for entry in found] == MANY
+        assert max(entry.life for entry in found) <= 100
+        assert loads == []
+    finally:
+        cache.close() if runner is None else runner.run(cache.aclose())
+
+
+def test_hot_keys_of_a_peer_are_at_it(cluster, drive):
+    with TieredCache("peers", [MemoryTier(100), ClusterTier(cluster.url, timeout=5.0)], load=str.upper) as cache:
+        cache.get_many(["a", "b"])
+        assert CacheWarmer(cache).publish() == 2
+    with TieredCache("peers", [MemoryTier(100), ClusterTier(cluster.url, timeout=5.0)]) as cache:
+        assert CacheWarmer(cache).add("peer", from_peer()).run().items == 2
+        assert sorted(cache._logic.memory.hottest()) == ["a", "b"]
 
 
 # Commands
