@@ -92,9 +92,10 @@ def from_tier(level: str | None = None, *, limit: int | None = None, whole: bool
 
 
 def from_hot(path: str | os.PathLike[str], *, limit: int | None = None, whole: bool = False) -> Strategy:
-    """Warm the keys that `CacheWarmer.save` has saved, the hottest first, and give memory's policy their state.
+    """Warm the keys that `CacheWarmer.save` has saved, the hottest first, then use each as often as it had been used.
 
-    That is their order, and for LFU, TinyLFU and ARC the uses that had been counted, up to 15.
+    Up to 15 times, from the coldest to the hottest: LRU and LFU so have the order that they had, other policies a part
+    of what they knew. None gets its ghosts, regions and targets back.
     At most `limit` of them, and no more than fit in memory, unless `whole` asks for all, for the shared levels' sake.
     """
     if not isinstance(path, (str, os.PathLike)):
