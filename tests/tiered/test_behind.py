@@ -1,6 +1,7 @@
 """Writes behind: acknowledged by the journal, carried to the origin in order, and what becomes of those that fail."""
 
 import asyncio
+import inspect
 import threading
 import time
 
@@ -359,8 +360,9 @@ class TestPending:
 
 
 class TestFailure:
-    def test_the_origin_is_away_for_a_while(self, make, rows):
-        """Writes go on; every one arrives, the latest of each key."""
+    @pytest.mark.stress
+    def test_the_origin_is_away_for_a_minute(self, make, rows):
+        """Writes go on; every one arrives, the latest of each key, and no write is given up by the defaults."""
         away = time.monotonic() + AWAY
 
         def refuse(_):
@@ -368,13 +370,17 @@ class TestFailure:
                 raise ConnectionError("away")
 
         rows.refuse = refuse
-        cache = make(rows, retries=1000)
+        defaults = inspect.signature(WriteBehind).parameters
+        cache = make(rows, **{name: defaults[name].default for name in ("retries", "backoff", "longest")})
+        cache.set_many({"once": 1, "twice": 2})
         number = 0
         while time.monotonic() < away:
             cache.set(number % 20, number)
             number += 1
+            time.sleep(0.002)
+        assert cache.get_many(["once", 3]) == {"once": 1, 3: cache.get(3)}
         assert cache.behind.flush(PATIENCE)
-        assert rows == {one % 20: one for one in range(number)}
+        assert rows == {**{one % 20: one for one in range(number)}, "once": 1, "twice": 2}
         assert cache.behind.dead() == []
 
     def test_one_bad_write_does_not_keep_the_others_out(self, make, rows):

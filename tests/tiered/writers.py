@@ -10,7 +10,7 @@ from hotset import MemoryTier, TieredCache, WriteBehind
 from hotset.tiered.journal import Journal
 
 PATIENCE = 20.0
-AWAY = float(os.environ.get("HOTSET_AWAY_SECONDS", "5"))  # that an origin is
+AWAY = float(os.environ.get("HOTSET_AWAY_SECONDS", "60"))  # that an origin is
 
 
 class Rows(dict):

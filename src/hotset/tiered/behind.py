@@ -141,7 +141,7 @@ class WriteBehind:
         interval: Duration = 0.1,
         max_queue: int = 10_000,
         wait: Duration = 5.0,
-        retries: int = 15,
+        retries: int = 20,
         backoff: Duration = 0.1,
         longest: Duration = 10.0,
         durable: bool = True,
