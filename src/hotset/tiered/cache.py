@@ -134,6 +134,16 @@ class TieredCache(Generic[K, V]):
                 RuntimeWarning,
                 2,
             )
+        lags = max((float(getattr(tier, "lags", 0.0)) for tier in tiers), default=0.0)
+        held_for = min((float(getattr(tier, "held_for", math.inf)) for tier in tiers), default=math.inf)
+        if lags > held_for and (self._origin.saves or self._origin.deletes):
+            warnings.warn(
+                f"a replica may be {lags:g} s behind, and keys are held for {held_for:g} s while the origin is written: "
+                "a process that is killed in between may have the older value loaded again from the replica after that. "
+                f"Give the shared levels lease={math.ceil(lags)}, or the replica a shorter max_staleness",
+                RuntimeWarning,
+                2,
+            )
         self.name = name
         self.options = Options.of(options)
         idle = [option for option in ("refresh_ahead", "xfetch", "stale_while_revalidate") if options.get(option)]

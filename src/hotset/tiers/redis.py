@@ -139,7 +139,8 @@ class RedisTier:
         self.name = name
         self.timeout = finite(timeout, name="timeout")
         self.longest = math.inf if ttl is None else seconds(ttl, name="ttl")
-        self._lease_ms = _milliseconds(finite(lease, name="lease"))
+        self.held_for = finite(lease, name="lease")
+        self._lease_ms = _milliseconds(self.held_for)
         self._heartbeat = finite(heartbeat, name="heartbeat")
         self._endpoint = Endpoint(
             source, sentinel=sentinel, connect_timeout=finite(connect_timeout, name="connect_timeout")
