@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hotset.testing.tier_contract import TierContract
+
 DOCS = Path(__file__).parents[1] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="a copied tests folder has no guides beside it")
 
@@ -14,6 +16,7 @@ EXPECTED = {
     "cache_aside": ["Ann", "Ann", "Anna", "Anna", 2],
     "warming": [True, 300, 10, True, "user 999", 2],
     "invalidate_on_write": [5, 9, 8, 0, 8, 0, 4],
+    "own_tier": ["a, loaded 1 times", "a, loaded 1 times", "a, loaded 2 times", 2],
     "read_through": ["Ann", "Ann", {1: "Ann", 2: "Bob", 3: "Cid"}, "nobody", "nobody", 3],
     "sqlalchemy_session": ["Ann", "Anna", "Anna", "Anna", 3],
     "write_around": ["title 7", "title 7", "a better title", "a better title", 3],
@@ -43,6 +46,14 @@ def test_links_of_a_guide_lead_somewhere(guide):
         assert "://" in target or (DOCS / target.partition("#")[0]).exists(), target
 
 
+def example(name):
+    """Return a program beside the guides as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_every_example_is_run():
     assert {path.stem for path in (DOCS / "examples").glob("*.py")} == set(EXPECTED)
 
@@ -52,9 +63,7 @@ def test_every_example_is_run():
 def test_an_example_runs(name, server, request):
     if name == "sqlalchemy_session":
         pytest.importorskip("sqlalchemy")  # has no release for every Python
-    spec = importlib.util.spec_from_file_location(name, DOCS / "examples" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = example(name)
     if server == "memory alone":
         assert module.main() == EXPECTED[name]
     else:
@@ -63,6 +72,20 @@ def test_an_example_runs(name, server, request):
         *expected, fewest = EXPECTED[name]
         assert seen == expected
         assert queries >= fewest  # a machine so busy that the server misses its time costs queries, and nothing else
+
+
+if DOCS.exists():
+    _own = example("own_tier")
+
+    class TestOwnTier(TierContract):
+        """As the guide has it."""
+
+        def make_tier(self):
+            self.shelf = _own.Shelf()
+            return _own.ShelfTier(self.shelf)
+
+        def make_peer(self):
+            return _own.ShelfTier(self.shelf)
 
 
 @pytest.fixture

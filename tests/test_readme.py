@@ -43,3 +43,31 @@ def test_links_lead_somewhere(text):
         assert not anchor or anchor in headings, target
         if path and (README.parent / ".git").exists():  # a copied tests folder has no neighbours
             assert (README.parent / path).exists(), target
+
+
+def test_five_lines_with_a_server(text):
+    """As they are there, but for where the server is and what the database says."""
+    from hotset.testing.servers import MissingServerError, ValkeyServer
+
+    (block,) = re.findall(
+        r"^```python\n(from hotset import MemoryTier, RedisTier, TieredCache\n.*?)^```$", text, re.MULTILINE | re.DOTALL
+    )
+    asked = []
+
+    def load_user(key):
+        asked.append(key)
+        return {"name": f"user {key}"}
+
+    try:
+        server = ValkeyServer().start()
+    except MissingServerError as error:
+        pytest.skip(str(error))
+    with server:
+        assert "redis://localhost:6379" in block
+        names = {"load_user": load_user}
+        exec(block.replace("redis://localhost:6379", server.url), names)
+        cache = names["cache"]
+        assert asked == [42]
+        assert cache.get(42) == cache.get(42) == {"name": "user 42"}
+        assert asked == [42, 42]
+        cache.close()

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import create_engine, event, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, ORMExecuteState, Session, SessionTransaction, mapped_column
 
 from hotset import MemoryTier, RedisTier, TieredCache
 
@@ -30,15 +30,34 @@ def invalidate_by(session: Session, cache: TieredCache[int, str]) -> None:
     """Have the cache forget the users that a session changes, when it commits; and nothing when it rolls back.
 
     With `hold` the server lets go of them before the commit: a process that dies right after it leaves nothing old.
+    The release of a SAVEPOINT is no commit yet, and its rollback leaves what was changed before it. What a session does
+    not know of (SQL as text, triggers, cascades of the database) is to be invalidated by hand.
     """
     held = cache.invalidations(hold=True)
 
     def collect(session: Session, _context: Any) -> None:
         held.add(*[row.id for row in (*session.new, *session.dirty, *session.deleted) if isinstance(row, User)])
 
+    def collect_bulk(state: ORMExecuteState) -> None:
+        """Find out which rows an UPDATE or DELETE is about, and have them stay so until it is done."""
+        mapper = state.bind_mapper
+        if (state.is_update or state.is_delete) and mapper is not None and mapper.class_ is User:
+            changed = select(User.id).with_for_update()
+            where: Any = getattr(state.statement, "whereclause", None)
+            held.add(*state.session.scalars(changed if where is None else changed.where(where)))
+
+    def commit(session: Session) -> None:
+        if not session.in_nested_transaction():
+            held.commit()
+
+    def end(_session: Session, transaction: SessionTransaction) -> None:
+        if transaction.parent is None:
+            held.drop()  # what a commit has left: nothing
+
     event.listen(session, "after_flush", collect)
-    event.listen(session, "after_commit", lambda _session: held.commit())
-    event.listen(session, "after_rollback", lambda _session: held.drop())
+    event.listen(session, "do_orm_execute", collect_bulk)
+    event.listen(session, "after_commit", commit)
+    event.listen(session, "after_transaction_end", end)
 
 
 def main(url: str | None = None) -> list[object]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, ParamSpec, Protocol, TypeAl
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from functools import _CacheInfo
-    from typing import NotRequired, Self
+    from typing import Any, NotRequired, Self
 
     from typing_extensions import Buffer
 
@@ -23,6 +23,7 @@ __all__ = [
     "BoundMemoized",
     "CacheParameters",
     "Cause",
+    "Decorated",
     "Lifetime",
     "Memoized",
     "Moment",
@@ -162,3 +163,30 @@ class BoundMemoized(Protocol[_P, _R_co]):
 
     def cache_parameters(self) -> CacheParameters:
         """What the decorator was given."""
+
+
+class Decorated(Protocol[_P, _R_co]):
+    """What `TieredCache.cached` makes of a function; of a coroutine function, which returns coroutines, too."""
+
+    __name__: str
+    __qualname__: str
+
+    @property
+    def __wrapped__(self) -> Callable[_P, _R_co]:
+        """The function that was decorated."""
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co:
+        """Return what a level has under the key of these arguments, or call the function and keep what it returns."""
+
+    # As those of Memoized.
+    @overload
+    def __get__(self: _Takes[type[_S], _Q, _R], instance: object, owner: type[_S], /) -> Callable[_Q, _R]: ...
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self: _Takes[_S, _Q, _R], instance: _S, owner: type, /) -> Callable[_Q, _R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Self: ...
+
+    def key_of(self, *args: _P.args, **kwargs: _P.kwargs) -> Any:
+        """Return the key of a call."""

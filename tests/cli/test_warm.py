@@ -12,7 +12,7 @@ import time
 import pytest
 from tiered.drivers import PATIENCE, namespace, own_server, redis_tier, shared_server
 
-from hotset import MemoryTier, TieredCache
+from hotset import DiskTier, MemoryTier, TieredCache
 from hotset.cli import main
 from hotset.names import name_of
 from hotset.warming import CacheWarmer
@@ -33,6 +33,12 @@ SHOP = """
     def make():
         tiers = [MemoryTier(50), RedisTier(os.environ["URL"], timeout=float(os.environ.get("TIMEOUT", 5)))]
         return TieredCache(os.environ["NAME"], tiers, load_many=load_many)
+
+    def deep():
+        from hotset import DiskTier
+        url = os.environ["URL"]
+        upper, lower = RedisTier(url, name="upper"), DiskTier("disk", max_bytes=8 << 20, name="lower")
+        return TieredCache(os.environ["NAME"], [MemoryTier(5), upper, lower], load_many=load_many)
 
     class Caches:
         users = make()
@@ -156,6 +162,22 @@ def test_hot_keys_of_a_file_and_of_a_peer(shop):
     assert "7 items" in out
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no DiskTier there")
+@pytest.mark.parametrize("level", ["lower", "3"])
+def test_a_level_is_filled_with_what_one_beneath_it_has(shop, level):
+    lower = DiskTier(shop.folder / "disk", max_bytes=8 << 20, alone=True)
+    with TieredCache(shop.name, [lower], ttl=3600, jitter=0) as cache:
+        cache.set_many({f"k{number}": number for number in range(300)})
+    code, out, err = shop.warm("shop:deep", "--factory", "--from-level", level, "--batch", "40")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"level lower: done, 300 items in [0-9.e-]+ s\n", out)
+    assert shop.loads == []
+    with TieredCache(shop.name, [redis_tier(shop.server.url)], ttl=10) as cache:
+        assert cache.get_many([f"k{number}" for number in range(300)]) == {f"k{n}": n for n in range(300)}
+        assert 3000 < cache.explain("k7").levels[0].life < 3600
+    assert "7 items" in shop.warm("shop:deep", "--factory", "--from-level", level, "--limit", "7")[1]
+
+
 def test_loads_keep_to_the_rate(shop):
     shop.write("keys", *range(60))
     begun = time.monotonic()
@@ -245,7 +267,7 @@ def test_ctrl_c_ends_it_while_it_waits_for_keys(shop):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["shop:users"], "nothing to warm: give --keys, --hot or --peer"),
+        (["shop:users"], "nothing to warm: give --keys, --hot, --peer or --from-level"),
         (["shop", "--peer"], "CACHE must be module:attribute, such as shop.caches:products, not 'shop'"),
         (["shop:", "--peer"], "not 'shop:'"),
         ([":users", "--peer"], "not ':users'"),
@@ -269,6 +291,13 @@ def test_ctrl_c_ends_it_while_it_waits_for_keys(shop):
         (["shop:users", "--peer", "--rate", "much"], "argument --rate: expected a number, not 'much'"),
         (["shop:users", "--peer", "--timeout", "soon"], "argument --timeout: it is not understood: 'soon'"),
         (["shop:users", "--peer", "--timeout", "never"], "argument --timeout: it must have an end: 'never'"),
+        (
+            ["shop:users", "--from-level", "valkey"],
+            "--from-level valkey is the first of the shared levels of .*: valkey",
+        ),
+        (["shop:users", "--from-level", "2"], "--from-level 2 is the first of the shared levels"),
+        (["shop:users", "--from-level", "3"], "--from-level 3 is none of the shared levels of shop:users: valkey"),
+        (["shop:users", "--from-level", "memory"], "--from-level memory is none of the shared levels"),
         (["shop:users", "--peer", "--limit", "0"], "argument --limit: must be at least 1"),
         (["shop:users", "--keys", "keys", "--kind", "float"], "argument --kind: invalid choice: 'float'"),
         ([], "the following arguments are required: CACHE"),

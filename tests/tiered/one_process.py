@@ -47,10 +47,10 @@ class Origin:
         return number
 
 
-def main(path, url, keys, seconds, seed):
+def main(path, url, keys, seconds, seed, stream):
     random.seed(seed)
     origin = Origin(path)
-    cache = TieredCache("shared", [MemoryTier(100), RedisTier(url)], load=origin.load, jitter=0)
+    cache = TieredCache("shared", [MemoryTier(100), RedisTier(url, stream=stream)], load=origin.load, jitter=0)
     below = TieredCache("shared", [RedisTier(url, stream=None)])
     written, suspicious, older_below, errors = [], [], [], []
     reads = [0]

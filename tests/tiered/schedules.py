@@ -177,8 +177,8 @@ class Schedule:
             keep=config.keep,
             jitter=0.0,
             negative_ttl=config.negative,
-            refresh_ahead=0.5 if config.refresh else None,
-            stale_while_revalidate=config.revalidate,
+            refresh_ahead=0.5 if config.refresh and config.memory else None,
+            stale_while_revalidate=config.revalidate if config.memory else 0.0,
             hard_timeout=20.0 if config.timeouts else None,
             soft_timeout=5.0 if config.timeouts and config.keep else None,
         )

@@ -1,6 +1,7 @@
 """Writes behind: acknowledged by the journal, carried to the origin in order, and what becomes of those that fail."""
 
 import asyncio
+import inspect
 import threading
 import time
 
@@ -16,7 +17,7 @@ from tiered.drivers import (  # noqa: F401 - fixtures
     runner,
     shared_server,
 )
-from tiered.writers import AWAY, PATIENCE, Rows, make, on_disk, rows  # noqa: F401 - fixtures
+from tiered.writers import AWAY, PATIENCE, Rows, make, on_disk, on_disk_now, rows  # noqa: F401 - fixtures
 
 from hotset import ABSENT, MemoryTier, TieredCache, WriteBehind
 from hotset.errors import CodecError, JournalError, JournalTaken, TierError, WriteRefused
@@ -359,8 +360,9 @@ class TestPending:
 
 
 class TestFailure:
-    def test_the_origin_is_away_for_a_while(self, make, rows):
-        """Writes go on; every one arrives, the latest of each key."""
+    @pytest.mark.stress
+    def test_the_origin_is_away_for_a_minute(self, make, rows):
+        """Writes go on; every one arrives, the latest of each key, and no write is given up by the defaults."""
         away = time.monotonic() + AWAY
 
         def refuse(_):
@@ -368,13 +370,17 @@ class TestFailure:
                 raise ConnectionError("away")
 
         rows.refuse = refuse
-        cache = make(rows, retries=1000)
+        defaults = inspect.signature(WriteBehind).parameters
+        cache = make(rows, **{name: defaults[name].default for name in ("retries", "backoff", "longest")})
+        cache.set_many({"once": 1, "twice": 2})
         number = 0
         while time.monotonic() < away:
             cache.set(number % 20, number)
             number += 1
+            time.sleep(0.002)
+        assert cache.get_many(["once", 3]) == {"once": 1, 3: cache.get(3)}
         assert cache.behind.flush(PATIENCE)
-        assert rows == {one % 20: one for one in range(number)}
+        assert rows == {**{one % 20: one for one in range(number)}, "once": 1, "twice": 2}
         assert cache.behind.dead() == []
 
     def test_one_bad_write_does_not_keep_the_others_out(self, make, rows):
@@ -419,15 +425,102 @@ class TestFailure:
         assert cache.behind.flush(PATIENCE)
         assert rows == {"a": 1, "c": 3}
 
-    def test_a_later_write_makes_an_end_of_a_dead_letter(self, make, rows, tmp_path):
+    @pytest.mark.parametrize("change", ["behind", "through", "around", "invalidate", "delete", "delete behind"])
+    @pytest.mark.parametrize("taken_up", [False, True], ids=["same process", "next process"])
+    def test_a_later_write_makes_an_end_of_a_dead_letter(self, make, rows, tmp_path, change, taken_up):
+        """By any policy: it is not there to be replayed, neither here nor by whoever takes the journal up."""
+        rows.refuse = lambda _: 1 / 0
+        cache = make(rows, retries=1)
+        cache.set_many({"a": 1, "b": 1})
+        assert cache.behind.flush(PATIENCE)
+        if taken_up:
+            cache.close()
+            cache = make(rows, retries=1)
+        assert [letter.key for letter in cache.behind.dead()] == ["a", "b"]
+        rows.refuse = lambda _: None
+        if change.startswith("delete"):
+            cache.delete("a", write="behind" if change == "delete behind" else "through")
+        else:
+            cache.set("a", 2, write=change)
+        there = {} if change.startswith("delete") else {"a": 2}
+        assert [letter.key for letter in cache.behind.dead()] == ["b"]
+        if "behind" not in change:
+            assert set(on_disk_now(tmp_path)) == {"b"}, "a crash from here on brings nothing back"
+        assert cache.behind.flush(PATIENCE)
+        assert cache.behind.replay("a") == 0
+        cache.close()
+        assert rows == there
+        assert set(on_disk(tmp_path / "journal")) == {"b"}
+        cache = make(rows)
+        assert cache.behind.replay() == 1
+        assert cache.behind.flush(PATIENCE)
+        assert rows == {**there, "b": 1}
+
+    def test_async_a_later_write_makes_an_end_of_a_dead_letter(self, make, rows, tmp_path):
         rows.refuse = lambda _: 1 / 0
         cache = make(rows, retries=1)
         cache.set("a", 1)
         assert cache.behind.flush(PATIENCE)
-        assert len(cache.behind.dead()) == 1
         rows.refuse = lambda _: None
-        cache.set("a", 2)
+        asyncio.run(cache.aset("a", 2, write_through=True))
         assert cache.behind.dead() == []
+        assert on_disk_now(tmp_path) == {}
+
+    def test_a_write_through_that_fails_leaves_a_dead_letter(self, make, rows):
+        rows.refuse = lambda _: 1 / 0
+        cache = make(rows, retries=1)
+        cache.set("a", 1)
+        assert cache.behind.flush(PATIENCE)
+        with pytest.raises(ZeroDivisionError):
+            cache.set("a", 2, write_through=True)
+        assert [letter.value for letter in cache.behind.dead()] == [1]
+
+    def test_what_dies_during_a_write_through_is_not_older(self, make, rows):
+        """It was acknowledged after the origin had been asked to take the other."""
+        rows.refuse = lambda _: 1 / 0
+        cache = make(rows, retries=1)
+        cache.set("a", 1)
+        assert cache.behind.flush(PATIENCE)
+
+        def refuse(items):
+            if items["a"] == 2:
+                cache.set("a", 3)
+                assert cache.behind.flush(PATIENCE)
+            else:
+                raise ValueError("bad")
+
+        rows.refuse = refuse
+        cache.set("a", 2, write_through=True)
+        assert rows == {"a": 2}
+        assert [letter.value for letter in cache.behind.dead()] == [3]
+
+    @pytest.mark.parametrize("replayed", ["waits", "is put off", "flies"])
+    def test_what_is_replayed_during_a_write_through_does_not_follow_it(self, make, rows, tmp_path, replayed):
+        rows.refuse = lambda _: 1 / 0
+        cache = make(rows, retries=1, interval=30 if replayed == "waits" else 0.01, backoff=5, longest=5)
+        queue = cache.behind._queue
+        cache.set("a", 1)
+        assert cache.behind.flush(PATIENCE)
+        flies, done = threading.Event(), threading.Event()
+
+        def refuse(items):
+            if items["a"] == 1:
+                flies.set()
+                assert replayed == "is put off" or done.wait(PATIENCE)
+                raise ValueError("bad")
+            cache.behind.retries = 3
+            cache.behind._pause_until = 0
+            assert cache.behind.replay("a") == 1
+            if replayed != "waits":
+                assert flies.wait(PATIENCE)
+            if replayed == "is put off":
+                eventually(lambda: queue.put_off)
+
+        rows.refuse = refuse
+        cache.set("a", 2, write_through=True)
+        done.set()
+        eventually(lambda: not len(queue))
+        rows.refuse = lambda _: None
         assert cache.behind.flush(PATIENCE)
         assert cache.behind.replay() == 0
         cache.close()

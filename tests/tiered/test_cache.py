@@ -1129,6 +1129,38 @@ class TestClosed:
         assert cache.get_many(["a"]) == {}
         assert cache.stats().name == cache.name
 
+    def test_loader_and_origin_are_still_asked(self, make):
+        rows = {"a": 1}
+        plain = make().runner is None
+        cache = make(rows.get, save=rows.__setitem__)
+        cache.close()
+        if plain:
+            assert cache.get("a") == 1
+        else:
+            with pytest.raises(RuntimeError, match="closed"):  # a load for a loop is a task or a thread of the cache
+                cache.get("a")
+        cache.cache.set("b", 2)
+        assert rows == {"a": 1, "b": 2}
+
+    def test_shared_levels_are_neither_asked_nor_told(self, two):
+        one, other = two()
+        one.set("a", 1)
+        one.close()
+        one.set("b", 1)
+        assert one.get("a", "default") == "default"
+        assert one.get("b") in {1, None}
+        assert other.get_many(["a", "b"]) == {"a": 1}
+
+    def test_what_needs_its_threads_raises(self, build):
+        async def load(key):
+            return key
+
+        plain = build([MemoryTier(10)]).runner is None
+        cache = build([MemoryTier(10)], load if plain else str)
+        cache.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            cache.get("a")
+
     def test_no_thread_is_left(self, make_two):
         cache = make_two(Origin().aload, hard_timeout=5, recovery_delay=0.01)
         cache.get("a")
@@ -1141,4 +1173,12 @@ class TestClosed:
 
     def test_its_name_and_levels_are_in_its_repr(self, make_two):
         cache = make_two()
-        assert repr(cache.cache) == f"<TieredCache {cache.name!r}: memory (closed) > valkey (closed)>"
+        name = f"<TieredCache {cache.name!r}: "
+        assert repr(cache.cache) == f"{name}memory > valkey>"
+        breaker = cache.cache._levels[1].breaker
+        while breaker.state == "closed":
+            breaker.failure()
+        assert repr(cache.cache) == f"{name}memory > valkey (breaker open)>"
+        cache.switch("memory", on=False)
+        cache.switch("valkey", on=False)
+        assert repr(cache.cache) == f"{name}memory (off) > valkey (off)>"

@@ -10,6 +10,7 @@ import bisect
 import concurrent.futures
 import contextlib
 import json
+import logging
 import os
 import pathlib
 import random
@@ -225,14 +226,22 @@ def staleness_of(reads, returned):
 
 
 @pytest.mark.stress
-def test_processes(server, tmp_path):
+@pytest.mark.parametrize("stream", ["tracking", "pubsub"])
+def test_processes(server, tmp_path, stream):
     path = tmp_path / "origin"
     path.write_bytes(bytes(8 * KEYS))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     children = []
     with contextlib.ExitStack() as stack:
         for seed in range(3):
-            task = {"path": str(path), "url": server.url, "keys": KEYS, "seconds": 2 * SECONDS, "seed": seed}
+            task = {
+                "path": str(path),
+                "url": server.url,
+                "keys": KEYS,
+                "seconds": 2 * SECONDS,
+                "seed": seed,
+                "stream": stream,
+            }
             child = subprocess.Popen(
                 [sys.executable, str(HERE / "one_process.py"), json.dumps(task)],
                 stdin=subprocess.PIPE,
@@ -271,11 +280,11 @@ def test_processes(server, tmp_path):
 class TestStreamThatIsCut:
     """One cache has the server by a proxy; another one goes straight to it and changes things."""
 
-    @pytest.fixture
-    def pair(self, server, proxy):
-        origin = Origin()
-        near = TieredCache("pair", [MemoryTier(100), RedisTier(server.url)], load=origin.load)
-        far = TieredCache("pair", [MemoryTier(100), RedisTier(proxy.url)], load=origin.load)
+    @pytest.fixture(params=["tracking", "pubsub"])
+    def pair(self, request, server, proxy):
+        origin, stream = Origin(), request.param
+        near = TieredCache("pair", [MemoryTier(100), RedisTier(server.url, stream=stream)], load=origin.load)
+        far = TieredCache("pair", [MemoryTier(100), RedisTier(proxy.url, stream=stream)], load=origin.load)
         with near, far:
             yield Watcher(near, origin), Watcher(far, origin)
 
@@ -335,6 +344,56 @@ class TestStreamThatIsCut:
         worst = self.staleness(pair, refuse)
         print(f"stale for up to {worst * 1000:.1f} ms")
         assert worst < MAX_STALENESS + SLACK
+
+    def test_a_message_of_another_format(self, server, eventually, caplog):
+        """A process of another release may have told of any change: memory is confirmed before it is served again."""
+        origin = Origin()
+        tiers = [MemoryTier(100), RedisTier(server.url, stream="pubsub", heartbeat=0.2)]
+        with TieredCache("formats", tiers, load=origin.load) as cache:
+            eventually(lambda: cache.stats().levels[1].stream == "alive")
+            cache.get(1)
+            eventually(lambda: cache.explain(1).levels[0].state == "fresh")
+            for _ in range(3):
+                assert cache.get(1) == 0
+            asked = cache.stats().levels[1].latency.count  # round trips
+            time.sleep(1.1)  # longer than anything is believed that nobody vouches for
+            assert cache.get(1) == 0
+            assert cache.stats().levels[1].latency.count == asked
+            (channel,) = server.command("PUBSUB", "CHANNELS", "*formats*")
+            with caplog.at_level(logging.WARNING, "hotset.tiers.stream"):
+                assert server.command("PUBLISH", channel, "2 somebody names [1]") == 1
+                eventually(lambda: cache.stats().levels[1].stream == "lost")
+                eventually(lambda: cache.stats().levels[1].stream == "alive")
+            assert "is not understood: b'2 somebody names [1]'" in caplog.text
+            assert cache.get(1) == 0
+            assert cache.stats().levels[1].latency.count > asked
+            assert cache.stats().loads == 1
+
+    def test_a_server_that_refuses_tracking(self, make_server, eventually, caplog):
+        """It is said once, with what to do; memory is served unchecked within its bound, and pub/sub does work."""
+        server = make_server()
+        server.command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "&*", "+@all", "-client|tracking")
+        url = f"redis://limited:secret@127.0.0.1:{server.port}/0"
+        origin = Origin()
+        with caplog.at_level(logging.WARNING, "hotset.tiers.stream"):
+            tiers = [MemoryTier(100), RedisTier(url)]
+            with TieredCache("refused", tiers, load=origin.load, max_staleness=0.2) as cache:
+                eventually(lambda: caplog.records)
+                assert cache.get(1) == cache.get(1) == 0
+                with TieredCache("refused", [RedisTier(server.url, stream=None)]) as other:
+                    other.set(1, 7)
+                began = time.monotonic()
+                eventually(lambda: cache.get(1) == 7)
+                assert time.monotonic() - began < 0.2 + SLACK
+                time.sleep(0.5)  # further attempts
+                assert cache.stats().levels[1].stream == "lost"
+                assert cache.stats().levels[0].stream == ""
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert 'stream="pubsub"' in record.message
+        assert "+client|tracking" in record.message
+        with TieredCache("allowed", [MemoryTier(100), RedisTier(url, stream="pubsub")], load=origin.load) as cache:
+            eventually(lambda: cache.stats().levels[1].stream == "alive")
 
     def test_a_write_that_arrives_after_a_later_one(self, server, proxy, eventually):
         """It took so long that its cache gave it up; what it leaves at the server is removed."""

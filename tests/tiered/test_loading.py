@@ -74,6 +74,42 @@ class TestOnce:
         assert loop_thread.run(all_at_once()) == ["of a"] * 1000
         assert origin.calls == ["a"]
 
+    @pytest.mark.parametrize("fails", [False, True], ids=["a value", "a failure"])
+    def test_of_200_threads_and_1000_tasks(self, make, loop_thread, fails):
+        """One load, or one failure, for all of them, whoever was first."""
+        origin = Origin()
+        origin.gate.clear()
+        if fails:
+            origin.failure = OSError("the origin is away")
+        cache = make(origin).cache
+        asked = threading.Semaphore(0)
+
+        async def ask():
+            asked.release()
+            return await cache.aget("a")
+
+        async def all_at_once():
+            return await asyncio.gather(*(ask() for _ in range(1000)), return_exceptions=True)
+
+        def get():
+            asked.release()
+            return cache.get("a")
+
+        tasks = asyncio.run_coroutine_threadsafe(all_at_once(), loop_thread.loop)
+        with ThreadPoolExecutor(1) as pool:
+            threads = pool.submit(in_threads, 200, get)
+            for _ in range(1200):
+                assert asked.acquire(timeout=WAIT)
+            eventually(lambda: origin.calls)
+            time.sleep(0.3)  # those who have begun to ask wait by now
+            origin.gate.set()
+            outcomes = threads.result(WAIT) + tasks.result(WAIT)
+        assert len(outcomes) == 1200
+        assert set(outcomes) == ({origin.failure} if fails else {"of a"})
+        assert origin.calls == ["a"]
+        assert cache.stats().loads == 1
+        assert cache.stats().load_failures == fails
+
     def test_of_threads_and_tasks_together(self, make, loop_thread):
         origin = Origin()
         origin.gate.clear()
@@ -179,6 +215,108 @@ class TestOnceInTheCluster:
             assert first.result(WAIT) == "of a"
         assert origin.calls == ["a"]
         assert third.get("a") == "of a"
+
+    def test_many_of_two_caches(self, make_two):
+        """What one is loading the other waits for, and loads the rest meanwhile, at once."""
+        first, second = Origin(), Origin()
+        first.gate.clear()
+        one = make_two(load_many=first.many, lock_timeout=10)
+        other = make_two(load_many=second.many, name=one.name, lock_timeout=10)
+        with ThreadPoolExecutor(2) as pool:
+            loading = pool.submit(one.get_many, "abc")
+            eventually(lambda: first.calls)
+            waiting = pool.submit(other.get_many, "bcdefg")
+            eventually(lambda: second.calls)
+            time.sleep(0.1)
+            assert not waiting.done()
+            first.gate.set()
+            assert loading.result(WAIT) == {key: f"of {key}" for key in "abc"}
+            assert waiting.result(WAIT) == {key: f"of {key}" for key in "bcdefg"}
+        assert [sorted(keys) for keys in first.calls] == [list("abc")]
+        assert [sorted(keys) for keys in second.calls] == [list("defg")]
+        assert other.explain("b").levels[0].state == "fresh"
+
+    def test_many_in_opposite_orders_do_not_wait_for_each_other(self, make_two):
+        origin = Origin(delay=0.001)
+        one = make_two(load_many=origin.many, lock_timeout=10)
+        caches = [one.cache, make_two(name=one.name, load_many=origin.many, lock_timeout=10).cache]
+        keys = list(range(50))
+        work = [(cache, order) for cache in caches for order in (keys, keys[::-1])]
+
+        def get():
+            cache, order = work.pop()
+            return [cache.get_many(order[begin : begin + 20]) for begin in range(0, 50, 10)]
+
+        begun = time.monotonic()
+        for outcome in in_threads(4, get):
+            assert {key: value for some in outcome for key, value in some.items()} == {key: f"of {key}" for key in keys}
+        assert time.monotonic() - begun < 8
+        assert sorted(key for call in origin.calls for key in call) == keys
+
+    def test_many_are_waited_for_no_longer_than_that(self, make_two):
+        origin, slow = Origin(), Origin()
+        slow.gate.clear()
+        one = make_two(slow, lock_timeout=10)
+        other = make_two(load_many=origin.many, name=one.name, lock_timeout=0.3)
+        with ThreadPoolExecutor(2) as pool:
+            first = [pool.submit(one.get, key) for key in "ab"]
+            eventually(lambda: len(slow.calls) == 2)
+            begun = time.monotonic()
+            assert other.get_many("abc") == {"a": "of a", "b": "of b", "c": "of c"}
+            assert 0.25 < time.monotonic() - begun < 2.5
+            slow.gate.set()
+            assert [future.result(WAIT) for future in first] == ["of a", "of b"]
+        assert [sorted(keys) for keys in origin.calls] == [["c"], ["a", "b"]]
+
+    def test_many_that_fail_do_not_fail_what_others_load(self, make_two):
+        origin, slow = Origin(), Origin()
+        slow.gate.clear()
+        one = make_two(slow, lock_timeout=10)
+        other = make_two(load_many=origin.many, name=one.name, lock_timeout=10)
+        origin.failure = OSError("the origin is away")
+        with ThreadPoolExecutor(3) as pool:
+            first = pool.submit(one.get, "a")
+            eventually(lambda: slow.calls)
+            many = pool.submit(other.get_many, "ab")
+            eventually(lambda: origin.calls)
+            follower = pool.submit(other.get, "a")
+            time.sleep(0.1)
+            slow.gate.set()
+            assert first.result(WAIT) == follower.result(WAIT) == "of a"
+            with pytest.raises(OSError, match="away"):
+                many.result(WAIT)
+        assert origin.calls == [["b"]]
+        assert other.stats().load_failures == 1
+
+    def test_many_that_were_invalidated_meanwhile_are_loaded(self, make_two):
+        origin, slow = Origin(), Origin()
+        slow.gate.clear()
+        one = make_two(slow, lock_timeout=10)
+        other = make_two(load_many=origin.many, name=one.name, lock_timeout=10)
+        third = make_two(name=one.name)
+        with ThreadPoolExecutor(3) as pool:
+            first = [pool.submit(one.get, key) for key in "ab"]
+            eventually(lambda: len(slow.calls) == 2)
+            many = pool.submit(other.get_many, "ab")
+            time.sleep(0.1)
+            third.invalidate("a")
+            eventually(lambda: origin.calls == [["a"]])
+            assert not many.done()
+            slow.gate.set()
+            assert many.result(WAIT) == {"a": "of a", "b": "of b"}
+            assert [future.result(WAIT) for future in first] == ["of a", "of b"]
+        assert origin.calls == [["a"]]
+        assert third.get_many("ab") == {"a": "of a", "b": "of b"}
+
+    def test_nobody_waits_for_itself(self, build, shared_server, own_server):
+        """A level that is not the last one lends before the next one is asked, and is asked again by the load."""
+        origin = Origin()
+        tiers = [redis_tier(server.url, name=server.url, stream=None) for server in (own_server, shared_server)]
+        cache = build(tiers, origin, load_many=origin.many, lock_timeout=10)
+        begun = time.monotonic()
+        assert cache.get("a") == "of a"
+        assert cache.get_many("bc") == {"b": "of b", "c": "of c"}
+        assert time.monotonic() - begun < 5
 
     def test_of_processes(self, shared_server):
         script = """
@@ -297,22 +435,24 @@ class TestAhead:
         origin = Origin({"a": 2})
         cache = build([MemoryTier(10)], origin, ttl=1.0, jitter=0, refresh_ahead=0.2)
         cache.set("a", 1)
+        assert origin.calls == []
         time.sleep(0.25)
         assert cache.get("a") == 1
-        assert origin.calls in ([], ["a"])
+        eventually(lambda: cache.get("a") == 2)
+        assert origin.calls == ["a"]
 
     def test_a_failed_refresh_leaves_the_old_value_for_the_rest_of_its_life(self, build):
         origin = Origin({"a": 1})
-        cache = build([MemoryTier(10)], origin, ttl=0.6, jitter=0, refresh_ahead=0.2)
+        cache = build([MemoryTier(10)], origin, ttl=2.0, jitter=0, refresh_ahead=0.1)
         assert cache.get("a") == 1
         origin.failure = OSError("the origin is away")
-        time.sleep(0.15)
+        time.sleep(0.25)
         for _ in range(20):
             assert cache.get("a") == 1
             time.sleep(0.01)
         assert len(origin.calls) == 2
         eventually(lambda: cache.stats().load_failures == 1)
-        time.sleep(0.4)
+        time.sleep(1.8)
         with pytest.raises(OSError, match="away"):
             cache.get("a")
 
@@ -385,6 +525,7 @@ class TestWhileRevalidating:
         time.sleep(0.3)
         assert cache.get("a") == 2
 
+    @pytest.mark.filterwarnings("ignore:stale_while_revalidate has no effect")
     def test_not_what_was_expired_by_hand(self, make):
         origin = Origin({"a": 1})
         cache = make(origin, ttl=60, keep=60, stale_while_revalidate=60)
@@ -413,6 +554,56 @@ class TestWhileRevalidating:
             assert cache.get("a") == 1
             time.sleep(0.01)
         assert len(origin.calls) == 2
+
+    def test_many_at_once_with_one_load(self, build):
+        origin = Origin({"a": 1, "b": 2, "c": 3})
+        cache = build([MemoryTier(10)], load_many=origin.many, ttl=0.1, jitter=0, stale_while_revalidate=60)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.values.update(a=10, b=20)
+        time.sleep(0.15)
+        origin.gate.clear()
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(lambda: [cache.get_many("ab") for _ in range(20)])
+            try:
+                assert waiting.result(WAIT / 3) == [{"a": 1, "b": 2}] * 20
+                eventually(lambda: len(origin.calls) == 2)
+            finally:
+                origin.gate.set()
+        eventually(lambda: all(cache.explain(key).levels[0].state == "fresh" for key in "ab"))
+        assert [sorted(keys) for keys in origin.calls] == [["a", "b"]] * 2
+        assert cache.stats().stale_served == 40
+        assert cache.stats().refreshes == 2
+        assert cache.get_many("abc") == {"a": 10, "b": 20, "c": 3}
+
+    def test_many_with_a_shared_level(self, make_two):
+        origin = Origin({"a": 1, "b": 2})
+        cache = listening(make_two(origin, ttl=0.2, jitter=0, stale_while_revalidate=60))
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.values.update(a=10, b=20)
+        time.sleep(0.25)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        eventually(lambda: cache.get_many("ab") == {"a": 10, "b": 20})
+        assert cache.stats().stale_served >= 2
+
+    def test_many_of_a_failing_origin_do_not_ask_it_at_every_read(self, build):
+        origin = Origin({"a": 1, "b": 2})
+        cache = build([MemoryTier(10)], load_many=origin.many, ttl=0.1, jitter=0, stale_while_revalidate=60)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.failure = OSError("the origin is away")
+        time.sleep(0.15)
+        for _ in range(30):
+            assert cache.get_many("ab") == {"a": 1, "b": 2}
+            time.sleep(0.01)
+        assert len(origin.calls) == 2
+
+    @pytest.mark.filterwarnings("ignore:stale_while_revalidate has no effect")
+    def test_many_but_what_was_expired_by_hand(self, make):
+        origin = Origin({"a": 1, "b": 2})
+        cache = make(origin, ttl=60, keep=60, stale_while_revalidate=60)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.values.update(a=10, b=20)
+        cache.expire("a")
+        assert cache.get_many("ab") == {"a": 10, "b": 2}
 
 
 class TestFailSafe:

@@ -316,10 +316,12 @@ class TestCalled:
                 use()
             assert told(raised, ["a"])
 
-    def test_a_template_that_does_not_fit(self, cache):
-        @cache.cached(key="user:{user}")
-        def find(user_id):
-            return user_id
 
-        with pytest.raises(KeyError, match="user"):
-            find(1)
+@pytest.mark.parametrize("option", ["refresh_ahead", "xfetch", "stale_while_revalidate"])
+def test_what_needs_memory_says_so(option):
+    with pytest.warns(RuntimeWarning, match=f"{option} has no effect without a MemoryTier"):
+        TieredCache("bare", [RedisTier()], **{option: 0.5}).close()
+    with pytest.warns(RuntimeWarning, match="refresh_ahead, xfetch has no effect"):
+        TieredCache("bare", [RedisTier()], refresh_ahead=0.5, xfetch=1.0).close()
+    TieredCache("with_memory", [MemoryTier(10), RedisTier()], **{option: 0.5}).close()
+    TieredCache("not_asked_for", [RedisTier()], **{option: 0.0 if option == "stale_while_revalidate" else None}).close()

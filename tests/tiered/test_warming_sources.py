@@ -391,6 +391,29 @@ class TestHotKeys:
         assert report["hot"].items == 120
         assert len(remembered(cache, values)) >= 90
 
+    @pytest.mark.parametrize("policy", ["lru", "lfu", "arc"])
+    def test_the_order_is_as_it_was(self, two, store, ran, tmp_path, policy):
+        """Of ARC that of what was used again."""
+        values = {f"k{number}": number for number in range(100)}
+        name = store(values)
+        before = two(name, policy=policy)
+        before.get_many(list(values))
+        for number in range(1500):
+            before.get(f"k{number * number % 97}")
+            before.get(f"k{number % 7}")
+        CacheWarmer(before).save(tmp_path / "hot")
+        after = two(name, policy=policy)
+        assert ran(CacheWarmer(after, batch=30).add("hot", from_hot(tmp_path / "hot"))).items == 100
+        was, now = before._logic.memory.hottest(), after._logic.memory.hottest()
+        assert list(was) != sorted(was)
+        if policy == "arc":
+            assert now == was
+            was, now = ({key: uses for key, uses in each.items() if uses} for each in (was, now))
+            assert 10 < len(was) < 100
+        assert list(now) == list(was)
+        if policy == "lfu":
+            assert now == {key: min(uses + 1, 15) for key, uses in was.items()}
+
     def test_lives_are_not_prolonged(self, two, store, ran, tmp_path):
         name = store({"k": 1}, ttl=0.6, jitter=0)
         (tmp_path / "hot").write_bytes(dump_hot({"k": 1}, name))

@@ -15,10 +15,11 @@ from subprocesses import run_script
 from hotset import TieredCache
 from hotset.errors import TierError, TierUnavailable
 from hotset.testing.clusters import ValkeyCluster
-from hotset.testing.driver import opened
+from hotset.testing.driver import NAMES, opened
 from hotset.testing.ports import free_port
 from hotset.tiers import ClusterTier, MemoryTier, RedisTier
 from hotset.tiers.parts import PARTS, TAGS, part_of, slot_of
+from hotset.warming import CacheWarmer, from_peer, from_tier
 
 MANY = [f"name {number}" for number in range(500)]
 
@@ -145,6 +146,118 @@ def test_it_can_be_opened_again(cluster):
         while len(driver.listener.moments) == before:
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+
+# Names
+
+
+def listed(tier, runner, until=None, during=None):
+    """Return the names that a tier lists; `during` is called once, when `until` of the cursor holds."""
+    cursor, names, first, steps = "", [], True, 0
+    while cursor or first:
+        if during is not None and until(cursor):
+            during()
+            during = None
+        step = tier.scan(cursor, 40) if runner is None else runner.run(tier.ascan(cursor, 40))
+        cursor, names, first, steps = step[0], names + step[1], False, steps + 1
+        assert steps < 1000
+    assert during is None
+    return names
+
+
+@pytest.mark.parametrize("namespace", ["test", "a:b{c}", "x[1-9]?*\\^-"])
+def test_names_of_all_primaries_are_listed(drive, runner, namespace):
+    driver = drive(namespace)
+    names = [*MANY, *NAMES, "~x", "\ud800"]
+    driver.write([(name, driver.entry(1)) for name in names])
+    for other in (f"{namespace}x", f"x{namespace}", "x1a*^-", namespace.replace("?", "b")):
+        if other != namespace:
+            theirs = drive(other)
+            theirs.write([("theirs", theirs.entry(1))])
+    found = listed(driver.tier, runner)
+    assert sorted(found, key=ascii) == sorted({*names} - {"~x"}, key=ascii)
+
+
+def test_what_no_key_of_a_name_is_is_not_listed(cluster, drive, runner):
+    driver = drive()
+    driver.write([("there", driver.entry(1))])
+    driver.read(["leased"])
+    driver.tier.lease(["leased"])
+    assert listed(driver.tier, runner) == ["there"]
+
+
+@pytest.mark.parametrize("when", ["walked over", "in the middle", "to come"])
+@pytest.mark.parametrize("told", [False, True])
+def test_a_part_that_moves_is_listed_where_it_is(cluster, drive, runner, when, told):
+    """Nobody but the list itself would notice that it has moved, unless it is told."""
+    driver = drive()
+    driver.write([(name, driver.entry(name)) for name in MANY])
+    tier = driver.tier
+    first = tier._nodes.ids()[0]
+    source = next(server for server in cluster.primaries() if cluster.id_of(server) == first)
+    target = next(server for server in cluster.primaries() if server is not source)
+    if when == "to come":
+        source, target = target, source
+    part = tier._nodes.ids().index(cluster.id_of(source))
+    moved = [name for name in MANY if part_of(name) == part]
+
+    def until(cursor):
+        node = cursor.partition(":")[0]
+        return bool(cursor) and (when != "walked over" or node != first)
+
+    def move():
+        with cluster.migrating(slot_of(TAGS[part]), target):
+            pass
+        if told:
+            driver.read(moved)
+
+    try:
+        names = listed(tier, runner, until, move)
+    finally:
+        with cluster.migrating(slot_of(TAGS[part]), source):
+            pass
+    assert set(names) == set(MANY)
+    twice = {name for name in MANY if names.count(name) > 1}
+    assert twice <= set(moved)
+    assert len(names) == len(MANY) + len(twice)
+
+
+def test_nothing_is_listed_while_a_primary_does_not_serve(cluster, drive, runner):
+    driver = drive(timeout=0.5)
+    driver.write([(name, driver.entry(name)) for name in MANY])
+    cluster.owner(slot_of(TAGS[0])).stop()
+    with pytest.raises(TierError):
+        listed(driver.tier, runner)
+
+
+def test_memory_and_a_level_between_are_warmed_from_it(cluster, drive, runner, server):
+    driver = drive("warmed", stream="tracking")
+    driver.write([(name, driver.entry(name, life=100.0, keep=100.0)) for name in MANY])
+    loads = []
+    between = RedisTier(server.url, name="between", timeout=5.0)
+    levels = [MemoryTier(1000), between, ClusterTier(cluster.url, timeout=5.0)]
+    cache = TieredCache("warmed", levels, load=loads.append, ttl=1000)
+    warmer = CacheWarmer(cache, batch=64).add("all", from_tier("cluster"))
+    try:
+        report = warmer.run() if runner is None else runner.run(warmer.arun())
+        assert (report.success, report["all"].items) == (True, len(MANY))
+        assert len(cache._logic.memory.hottest()) == len(MANY)
+        assert cache.get_many(MANY) == dict(zip(MANY, MANY, strict=True))
+        found = [each.entry for each in between.read(MANY).found]
+        assert [entry.value for entry in found] == MANY
+        assert max(entry.life for entry in found) <= 100
+        assert loads == []
+    finally:
+        cache.close() if runner is None else runner.run(cache.aclose())
+
+
+def test_hot_keys_of_a_peer_are_at_it(cluster, drive):
+    with TieredCache("peers", [MemoryTier(100), ClusterTier(cluster.url, timeout=5.0)], load=str.upper) as cache:
+        cache.get_many(["a", "b"])
+        assert CacheWarmer(cache).publish() == 2
+    with TieredCache("peers", [MemoryTier(100), ClusterTier(cluster.url, timeout=5.0)]) as cache:
+        assert CacheWarmer(cache).add("peer", from_peer()).run().items == 2
+        assert sorted(cache._logic.memory.hottest()) == ["a", "b"]
 
 
 # Commands

@@ -292,6 +292,27 @@ def frozen(driver):
         return [key[8:].decode() for key, _ in txn.cursor()]
 
 
+def test_a_cold_entry_that_is_read_stays_cold_until_the_hand_comes_by(make):
+    driver = make(max_bytes=2 * MiB)
+
+    def write(start):
+        driver.write([(f"{number:05}", driver.entry(compressible(number))) for number in range(start, start + 100)])
+
+    for start in range(0, 4000, 100):
+        write(start)
+    read = frozen(driver)[:20]
+    thawed = driver.tier.stats().thawed
+    for _ in range(3):
+        assert driver.values(read) == [compressible(int(name)) for name in read]
+    assert set(read) <= set(frozen(driver))
+    assert driver.tier.stats().thawed == thawed
+    for start in range(4000, 40_000, 100):
+        if driver.tier.stats().thawed > thawed:
+            break
+        write(start)
+    assert {name for name in read if driver.look(name) is not None} - set(frozen(driver))
+
+
 def test_a_frozen_entry_is_like_any_other(make):
     driver = make(max_bytes=2 * MiB)
     epoch = driver.epoch()

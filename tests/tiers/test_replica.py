@@ -710,3 +710,16 @@ def test_processes_that_stand_still_bring_nothing_old_back(database, server, mak
                 least = max(version for moment, version in history[key] if moment < float(begun))
                 assert int(value) >= least, (line, history[key])
         assert found > 20, "replicas were read"
+
+
+def test_a_replica_that_may_be_further_behind_than_keys_are_held(server):
+    """A writer that is killed would leave it to be believed."""
+
+    def levels(bound, **options):
+        return [RedisTier(server.url, stream=None, **options), ReplicaTier(str, max_staleness=bound)]
+
+    with pytest.warns(RuntimeWarning, match=r"a replica may be 62 s behind, and keys are held for 30 s .* lease=62"):
+        TieredCache("far", levels(60), load=str, save=print).close()
+    TieredCache("reads_only", levels(60), load=str).close()
+    TieredCache("near", levels(20), load=str, save=print).close()
+    TieredCache("held", levels(60, lease="62s"), load=str, save=print).close()

@@ -449,24 +449,41 @@ def test_what_is_told_as_alive_has_been_told(server, listen, eventually, mode):
         assert told[name][0] < first
 
 
-def test_nonsense_on_the_channel_is_passed_over(server, listen, eventually, caplog):
+def test_nonsense_on_the_channel_is_passed_over(server, listen, eventually):
     _, listener = listen(server.url, mode="pubsub")
-    for text in (
-        "",
-        "x",
-        "a b",
-        "a names",
-        "a names 7",
-        "a names [",
-        'a tags ["t"]',
-        'a tags ["t"] x',
-        b"\xff\xff \xff \xff",
-    ):
+    for text in ("", "x", "a b", "a names", "a 1 names []", "one a names []", b"\xff\xff \xff \xff \xff"):
         server.command("PUBLISH", KEYS.channel, text)
-    server.command("PUBLISH", KEYS.channel, 'a names ["good"]')
+    server.command("PUBLISH", KEYS.channel, '1 a names ["good"]')
     eventually(lambda: listener.names == ["good"])
     assert listener.losses == 1
     assert listener.tags == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 a names 7",
+        "1 a names [",
+        '1 a tags ["t"]',
+        '1 a tags ["t"] x',
+        "1 a",
+        "1 a words []",
+        "2 a names []",
+        "17 anything",
+        "0",
+    ],
+)
+def test_what_may_have_told_of_a_change_is_a_loss(server, listen, eventually, text):
+    """A message of another format, or one that is cut off."""
+    _, listener = listen(server.url, mode="pubsub")
+    assert listener.losses == 1
+    server.command("PUBLISH", KEYS.channel, text)
+    server.command("PUBLISH", KEYS.channel, '1 a names ["good"]')
+    eventually(lambda: listener.names == ["good"])
+    assert listener.losses == 2
+    assert listener.tags == []
+    alive = len(listener.order)
+    eventually(lambda: "alive" in str(listener.order[alive:]))
 
 
 # When it is lost

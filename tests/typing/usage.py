@@ -8,7 +8,7 @@ import functools
 import math
 import pickle
 from collections.abc import Callable, Coroutine, Hashable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, assert_type
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, assert_type
 
 import numpy as np
 
@@ -362,6 +362,49 @@ async def warming(cache: hotset.TieredCache[str, int]) -> None:
     assert_type(warmer.run()["keys"], StrategyReport)
     assert_type(warmer.report, WarmingReport | None)
     assert_type(warmer.save("hot"), int)
+
+
+class Options(TypedDict, total=False):
+    """Options that a program keeps together."""
+
+    ttl: str
+
+
+async def tiered(cache: hotset.TieredCache[str, int]) -> None:
+    """What may be missing may be None, unless there is a default; options have names and types."""
+    assert_type(cache.get("a"), int | None)
+    assert_type(cache.get("a", 0), int)
+    assert_type(cache.get("a", "none"), int | str)
+    assert_type(cache.get("a", None, ttl="5m"), int | None)
+    assert_type(await cache.aget("a"), int | None)
+    assert_type(await cache.aget("a", b""), int | bytes)
+    assert_type(cache.get_or_load("a", len, ttl=datetime.timedelta(seconds=5)), int | None)
+    assert_type(cache.get_many(["a"], stale_while_revalidate="30s"), dict[str, int])
+    assert_type(await cache.aget_many(["a"]), dict[str, int])
+    kept: Options = {"ttl": "90s"}
+    cache.set("a", 1, tags=["red"], **kept)
+
+    @cache.cached(key="user:{number}", ttl="5m")
+    def found(number: int) -> str:
+        return str(number)
+
+    @cache.cached(key=lambda number: number, tags=["users"])
+    async def awaited(number: int) -> str:
+        return str(number)
+
+    assert_type(found(1), str)
+    assert_type(await awaited(1), str)
+    assert_type(found.__wrapped__(1), str)
+    found.key_of(1)
+    if TYPE_CHECKING:
+        cache.get("a") + 1  # type: ignore[operator]
+        cache.get(1)  # type: ignore[call-overload]
+        cache.get("a", tll="5m")  # type: ignore[call-overload]
+        cache.get("a", max_loads=5)  # type: ignore[call-overload]
+        cache.get_many(["a"], ttl=b"5m")  # type: ignore[arg-type]
+        found("a")  # type: ignore[arg-type]
+        hotset.TieredCache("a", hotset.MemoryTier(10))  # type: ignore[arg-type]
+        hotset.TieredCache("a", [], max_load=10)  # type: ignore[call-arg]
 
 
 def of_two(_host: Host, _x: int, /) -> str:

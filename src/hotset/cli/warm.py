@@ -49,7 +49,17 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("--hot", action="append", default=[], metavar="FILE", help="hot keys that a process has saved")
     parser.add_argument("--peer", action="store_true", help="hot keys that a running process has published")
-    parser.add_argument("--limit", type=positive, metavar="N", help="most keys of each --hot and of --peer")
+    parser.add_argument(
+        "--from-level",
+        action="append",
+        default=[],
+        metavar="LEVEL",
+        help="all that this shared level has, into those above it, by its name or number (1 is the first level, as a "
+        "rule memory); nothing is loaded",
+    )
+    parser.add_argument(
+        "--limit", type=positive, metavar="N", help="most keys of each --hot and --from-level, and of --peer"
+    )
     parser.add_argument(
         "--rate", type=number(0.001, 1e9), metavar="N", help="most loads from the origin per second (default: no bound)"
     )
@@ -77,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
 def _warm(cache: TieredCache[Any, Any], args: argparse.Namespace) -> int:
     if not any(level.tier.shared for level in cache._levels):  # noqa: SLF001 - nothing public tells
         raise UsageError(f"{args.cache} has memory alone, which ends with this command: warm it where it is used")
+    args.from_level = [_level(cache, text, args.cache) for text in args.from_level]
     warmer = _warmer(cache, args)
     interrupted = False
     try:
@@ -95,8 +106,19 @@ def _warm(cache: TieredCache[Any, Any], args: argparse.Namespace) -> int:
     return 0 if report is not None and report.success and not troubled else _FAILED
 
 
+def _level(cache: TieredCache[Any, Any], text: str, place: str) -> str:
+    """Return the name of a level, of which there is the name or the number. Raises UsageError if none is above it."""
+    names = [level.name for level in cache._levels]  # noqa: SLF001 - nothing public tells
+    shared = [level.name for level in cache._levels if level.tier.shared]  # noqa: SLF001 - as above
+    name = names[int(text) - 1] if text not in names and text.isdecimal() and 0 < int(text) <= len(names) else text
+    if name not in shared[1:]:
+        what = "is the first" if name in shared else "is none"
+        raise UsageError(f"--from-level {text} {what} of the shared levels of {place}: {', '.join(shared)}")
+    return name
+
+
 def _warmer(cache: TieredCache[Any, Any], args: argparse.Namespace) -> CacheWarmer:
-    from hotset.warming import CacheWarmer, from_file, from_hot, from_peer  # noqa: PLC0415 - not for the other commands
+    from hotset.warming import CacheWarmer, from_file, from_hot, from_peer, from_tier  # noqa: PLC0415 - not for others
 
     try:
         warmer = CacheWarmer(cache, rate=args.rate, batch=args.batch, timeout=args.timeout, progress=_bar(args))
@@ -106,6 +128,8 @@ def _warmer(cache: TieredCache[Any, Any], args: argparse.Namespace) -> CacheWarm
             warmer.add(f"keys {file}", from_file(source, args.kind))
         for file in args.hot:
             warmer.add(f"hot {file}", from_hot(file, limit=args.limit, whole=True))
+        for level in args.from_level:
+            warmer.add(f"level {level}", from_tier(level, limit=args.limit, whole=True))
         if args.peer:
             warmer.add("peer", from_peer(limit=args.limit, whole=True))
     except ValueError as error:
@@ -133,8 +157,8 @@ def _tell(report: WarmingReport, path: Path | None) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Find out before anything is imported and connected that there is nothing to do, or a file is missing."""
-    if not args.keys and not args.hot and not args.peer:
-        raise UsageError("nothing to warm: give --keys, --hot or --peer")
+    if not args.keys and not args.hot and not args.peer and not args.from_level:
+        raise UsageError("nothing to warm: give --keys, --hot, --peer or --from-level")
     for file in (*args.keys, *args.hot):
         if file == "-" and file in args.keys:
             continue

@@ -141,7 +141,7 @@ class WriteBehind:
         interval: Duration = 0.1,
         max_queue: int = 10_000,
         wait: Duration = 5.0,
-        retries: int = 15,
+        retries: int = 20,
         backoff: Duration = 0.1,
         longest: Duration = 10.0,
         durable: bool = True,
@@ -261,6 +261,23 @@ class WriteBehind:
         """Return the latest write of a name that the origin does not have yet."""
         return self._queue.find(name)
 
+    @property
+    def last(self) -> int:
+        """The number of the last write that was acknowledged."""
+        return self._last
+
+    def supersede(self, names: Iterable[str], last: int) -> bool:
+        """Drop dead letters up to this number: the origin has later writes of their names. Whether there were any.
+
+        The journal is told with its next commit: an empty one, by `submit([])`, returns when it has been.
+        """
+        with self._lock:
+            found = [name for name in names if self._queue.supersede(name, last)]
+            if found:
+                self._landed.notify_all()
+                self._to_write.notify()
+        return bool(found)
+
     def prepare(self, key: Any, name: str, entry: Entry) -> Unsaved:
         """Return a write to submit. Raises CodecError for a value that cannot be written down."""
         data = b"" if self._wire is None else self._wire.encode(name, entry, time.time())
@@ -315,7 +332,10 @@ class WriteBehind:
     def _enter(self, request: _Request) -> None:
         with self._lock:
             self._check_open()
-            self._requests.append(request)
+            if request.items:
+                self._requests.append(request)
+            else:
+                self._requests.appendleft(request)  # it needs no room
             if len(self._requests) >= self._wanted:
                 self._to_write.notify()
 
@@ -377,7 +397,7 @@ class WriteBehind:
             request = self._requests[0]
             size = len(request.items)
             # What is larger than the whole queue has it for itself.
-            if size > room and (self._queue or group) and not request.withdrawn:
+            if size > max(room, 0) and (self._queue or group) and not request.withdrawn:
                 break
             self._requests.popleft()
             if not request.withdrawn:

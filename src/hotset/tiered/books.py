@@ -101,6 +101,7 @@ class Books:
         self.since = math.inf if self.guarded else -math.inf
         self.flights: Flights[Entry] = Flights()
         self.own: LRUCache[str, bytes] = LRUCache(_OWN_WRITES, ttl=_OWN_SECONDS)
+        self.leases: LRUCache[tuple[str, str], Fence] = LRUCache(_OWN_WRITES, ttl=_OWN_SECONDS)  # by level and name
         self.departed: LRUCache[str, str] = LRUCache(1024)  # why names went lately, for `explain`
         self.load_latencies = Latencies()
         self.slow_reads = 0  # names looked up in memory by Python
@@ -124,6 +125,15 @@ class Books:
             self.negative_served += 1
             return ABSENT
         return value
+
+    def _taken(self, level: Level, name: str, found: Found) -> bool:
+        """Whether another process has a lease, and may be loading; or this one, if it asked before it began to load."""
+        place = level.name, name
+        if not found.taken:
+            if found.fence is not None:
+                self.leases[place] = found.fence
+            return False
+        return found.entry is None and self.leases.peek(place) != found.fence
 
     def _trusted(self, record: Record, now: float) -> bool:
         """Whether a record may be served without looking whether a shared level has another one by now."""

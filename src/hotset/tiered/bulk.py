@@ -6,21 +6,23 @@ import functools
 import math
 import operator
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from hotset._wire import values_by_key
 from hotset.errors import CodecError, LoadTimeout, TierError
 from hotset.names import key_of, name_of, named
 from hotset.tiered.books import Kept, Lent, believed
-from hotset.tiered.effects import Ask, Load, LoadEach, Run, Spawn, Wait
+from hotset.tiered.effects import Ask, Load, LoadEach, Run, Sleep, Spawn, Wait
 from hotset.tiered.flights import LEAD, Scopes
-from hotset.tiered.loads import Loads
+from hotset.tiered.loads import POLL, Loads
 from hotset.tiered.values import ABSENT, one_by, picked
 from hotset.tiers.memory import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from hotset._engine import Record
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.flights import Flight
     from hotset.tiered.level import Level
@@ -47,6 +49,13 @@ class _Loaders(NamedTuple):
         return self.of(key)(key)
 
 
+class _Aged(NamedTuple):
+    """What is served after its life, while it is loaded anew."""
+
+    kept: Kept
+    record: Record
+
+
 class Bulk(Loads):
     """The flows of a read of many."""
 
@@ -67,6 +76,7 @@ class Bulk(Loads):
         values: dict[Any, Any] = {}
         left = named(keys)
         stale: dict[str, Entry] = {}
+        aged: dict[str, _Aged] = {}  # served while they are loaded anew
         now = time.monotonic()
         memory = self._memory()
         fences: Fences | None = None
@@ -84,7 +94,18 @@ class Bulk(Loads):
                     continue
                 self.not_fresh += 1
                 if record.deadline <= now < record.gone:
-                    stale[name] = entry_of(record, now)
+                    old = entry_of(record, now)
+                    revalidated = old.life > -options.stale_while_revalidate and loader_of(key) is not None
+                    if revalidated and self._trusted(record, now):
+                        aged[name] = _Aged(Kept(old, fences[name], not record.loose, record.confirmed), record)
+                        if self._served(record.value, record.absent) is not ABSENT:
+                            values[key] = record.value
+                    else:
+                        stale[name] = old
+            if aged:
+                self.stale_served += len(aged)
+                renewed = {name: left.pop(name) for name in aged}
+                yield from self._renew(renewed, aged, options, _Loaders(loader_of, loader, load_many))
         if self.behind is not None and self.behind.depth:
             for name, key in list(left.items()):
                 unsaved = self.behind.find(name)
@@ -138,6 +159,8 @@ class Bulk(Loads):
                 else:
                     for found, name in zip(leased.found, missing, strict=True):
                         leases[name] = believed(doubts, name, found)[1]
+                        if options.lock_timeout:
+                            self._taken(level, name, found)
             missed.append((level, leases, reading.epoch))
         left = {name: key for name, key in left.items() if loader_of(key) is not None}
         if left:
@@ -175,6 +198,47 @@ class Bulk(Loads):
         for (name, key), found in zip(keys.items(), reading.found, strict=True):
             entry = cast("Entry", found.entry)
             self._remember(key, name, entry, asked, fences[name], options, loader_of(key), told=told)
+
+    def _renew(self, keys: dict[str, Any], aged: dict[str, _Aged], options: Options, loaders: _Loaders) -> Flow:
+        """Have newer values loaded in the background, all at once."""
+        led: dict[str, Flight[Entry]] = {}
+        for name in keys:
+            if not aged[name].record.refreshing and not self.flights.loading(name):
+                flight, leads = self.flights.join(name)
+                if leads:
+                    led[name] = flight
+        if not led:
+            return
+        records = [aged[name].record for name in led]
+        for record in records:
+            record.refreshing = True
+        self.refreshes += len(led)
+        scopes = Scopes(led.values(), apart=True)
+
+        def ended() -> None:
+            for record in records:
+                record.refreshing = False
+            scopes.give_up()
+
+        kept = {name: aged[name].kept for name in led}
+        yield Spawn(self._load_anew({name: keys[name] for name in led}, kept, options, loaders, led, scopes), ended)
+
+    def _load_anew(
+        self,
+        keys: dict[str, Any],
+        kept: dict[str, Kept],
+        options: Options,
+        loaders: _Loaders,
+        flights: dict[str, Flight[Entry]],
+        scopes: Scopes,
+    ) -> Flow:
+        """Load, and go on serving what is kept where that fails."""
+        try:
+            yield from self._load_led(keys, options, loaders, flights, scopes)
+        finally:
+            for name, flight in flights.items():
+                if flight.failed:
+                    self._throttle(name, kept[name], options)
 
     def _load_rest(
         self,
@@ -256,8 +320,11 @@ class Bulk(Loads):
                 return
             older: dict[Level, set[str]] = {}
             lent: list[tuple[Level, dict[str, Fence], int]] = []
+            taken: dict[Level, list[str]] = {}  # by another process
             asked = time.monotonic()
             for level in self.below:
+                if not names:
+                    break
                 doubts = self.pending.doubts(level, names)
                 try:
                     reading = yield Ask(level, "lease", names)
@@ -273,9 +340,15 @@ class Bulk(Loads):
                         flights[name].succeed(entry)
                     elif entry is not None:
                         older.setdefault(level, set()).add(name)
+                    elif options.lock_timeout and self._taken(level, name, found):
+                        taken.setdefault(level, []).append(name)
                 lent.append((level, leases, reading.epoch))
+                if level in taken:
+                    names = [name for name in names if name not in set(taken[level])]
             names = [name for name in names if not flights[name].done]
+            awaiting = self._load_taken(keys, taken, asked + options.lock_timeout, options, loaders, flights)
             if not names:
+                yield from awaiting
                 return
             started = time.monotonic()
             self.loads += len(names)
@@ -286,9 +359,11 @@ class Bulk(Loads):
                 try:
                     found_values = yield Load(loaders.many, [keys[name] for name in together])
                     results = {name: picked(found_values, keys[name]) for name in together}
-                except BaseException:
-                    self.load_failures += len(together)
-                    raise
+                except BaseException as error:
+                    if not taken or not isinstance(error, Exception):
+                        self.load_failures += len(together)
+                        raise
+                    results = dict.fromkeys(together, error)  # what others load does not fail by it
             if apart:
                 first = loaders.of(keys[apart[0]])
                 call = first if all(loaders.of(keys[name]) is first for name in apart) else loaders.call
@@ -321,6 +396,37 @@ class Bulk(Loads):
                         self._arm(record, options, loaders.of(keys[name]))
             for name, entry in entries.items():
                 flights[name].succeed(entry)
+            yield from awaiting
+
+    def _load_taken(
+        self,
+        keys: dict[str, Any],
+        taken: dict[Level, list[str]],
+        end: float,
+        options: Options,
+        loaders: _Loaders,
+        flights: dict[str, Flight[Entry]],
+    ) -> Flow:
+        """Take what other processes load as it comes; what is not there by `end`, and what nobody loads, load."""
+        while taken:
+            late = time.monotonic() >= end
+            if not late:
+                yield Sleep(POLL)
+            ready: dict[str, Any] = {}
+            for level, names in list(taken.items()):
+                waiting: set[str] = set()
+                try:
+                    found = [] if late else (yield Ask(level, "lease", names)).found
+                    waiting = {name for name, one in zip(names, found, strict=False) if one.taken}
+                except TierError:
+                    pass
+                ready.update((name, keys[name]) for name in names if name not in waiting)
+                taken[level] = [name for name in names if name in waiting]
+                if not waiting:
+                    del taken[level]
+            if ready:
+                scopes = Scopes(flights[name] for name in ready)
+                yield from self._load_led(ready, replace(options, lock_timeout=0.0), loaders, flights, scopes)
 
     def _fill_many(
         self,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import math
 import threading
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from hotset._engine import Fresh, Memo
 from hotset.durations import seconds
@@ -17,6 +17,7 @@ from hotset.forks import tell_child
 from hotset.tiered.behind import Owner, WriteBehind
 from hotset.tiered.breaker import Breaker
 from hotset.tiered.budget import Budget
+from hotset.tiered.decorated import decorated
 from hotset.tiered.flow import Logic
 from hotset.tiered.held import Invalidations, collecting
 from hotset.tiered.latency import Latency
@@ -26,22 +27,23 @@ from hotset.tiered.origin import Origin
 from hotset.tiered.pending import Pending
 from hotset.tiered.shell import Shell
 from hotset.tiered.stats import LevelStats, TieredStats
-from hotset.tiered.values import ABSENT, MISSING, Loaded, checked_tags, one_by
+from hotset.tiered.values import ABSENT, MISSING, checked_tags, one_by, or_default
 from hotset.tiered.write_policy import WritePolicies, WritePolicy, policy_of
 from hotset.tiers.contract import CLEAR, Tier
 from hotset.tiers.memory import MemoryTier
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
-    from typing import Literal, Self
+    from typing import Literal, Self, Unpack
 
     from hotset._engine import Cache
+    from hotset.annotations import Decorated
     from hotset.lab.advice import Advice, Latencies, Prices
     from hotset.recording import Recording
     from hotset.tiered.effects import Flow
-    from hotset.tiered.options import Duration
+    from hotset.tiered.options import CacheOptions, CallOptions, Duration
     from hotset.tiered.stats import Explanation
     from hotset.tiered.unsaved import Unsaved
     from hotset.tiered.write_policy import WritePolicyChoice
@@ -54,7 +56,8 @@ _SMALL = 1 << 30  # ints below are looked up by the engine
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
-_F = TypeVar("_F", bound="Callable[..., Any]")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class TieredCache(Generic[K, V]):
@@ -98,7 +101,7 @@ class TieredCache(Generic[K, V]):
         writer: str = "",
         recovery_items: int = 10_000,
         recovery_delay: Duration = 1.0,
-        **options: Any,
+        **options: Unpack[CacheOptions],
     ) -> None:
         if type(name) is not str or not name or any(c.isspace() or c in "{}*" for c in name):
             raise ValueError(f"name must be a str without spaces, braces and asterisks, got {name!r}")
@@ -110,6 +113,8 @@ class TieredCache(Generic[K, V]):
         self._origin = Origin(save, save_many, delete, delete_many)
         self.behind = behind
         self._policies = WritePolicies(write, self._lacking)
+        if isinstance(tiers, Tier) or not isinstance(tiers, Iterable):
+            raise TypeError(f"tiers must be a list of tiers, got {tiers!r}")
         tiers = list(tiers)
         if not tiers:
             raise ValueError("tiers must not be empty: give a MemoryTier at least")
@@ -129,8 +134,26 @@ class TieredCache(Generic[K, V]):
                 RuntimeWarning,
                 2,
             )
+        lags = max((float(getattr(tier, "lags", 0.0)) for tier in tiers), default=0.0)
+        held_for = min((float(getattr(tier, "held_for", math.inf)) for tier in tiers), default=math.inf)
+        if lags > held_for and (self._origin.saves or self._origin.deletes):
+            warnings.warn(
+                f"a replica may be {lags:g} s behind, and keys are held for {held_for:g} s while the origin is written: "
+                "a process that is killed in between may have the older value loaded again from the replica after that. "
+                f"Give the shared levels lease={math.ceil(lags)}, or the replica a shorter max_staleness",
+                RuntimeWarning,
+                2,
+            )
         self.name = name
         self.options = Options.of(options)
+        idle = [option for option in ("refresh_ahead", "xfetch", "stale_while_revalidate") if options.get(option)]
+        if idle and not isinstance(tiers[0], MemoryTier):
+            warnings.warn(
+                f"{', '.join(idle)} has no effect without a MemoryTier as the first level, which is what knows when an "
+                "entry was read last: put one in front, be it a small one",
+                RuntimeWarning,
+                2,
+            )
         self._load = one_by(load_many) if load is None and load_many is not None else load
         self._load_many = load_many
         self._loaders: list[tuple[str, Callable[[Any], Any]]] = []
@@ -179,7 +202,7 @@ class TieredCache(Generic[K, V]):
             self.get = front  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
-        return f"<TieredCache {self.name!r}: {' > '.join(f'{level.name} ({level.state})' for level in self._levels)}>"
+        return f"<TieredCache {self.name!r}: {' > '.join(level.described for level in self._levels)}>"
 
     def __enter__(self) -> Self:
         return self
@@ -199,14 +222,18 @@ class TieredCache(Generic[K, V]):
 
     # Reading
 
-    def get(self, key: K, default: D = None, **options: Any) -> V | D:  # type: ignore[assignment]
+    @overload
+    def get(self, key: K, default: None = None, **options: Unpack[CallOptions]) -> V | None: ...
+    @overload
+    def get(self, key: K, default: D, **options: Unpack[CallOptions]) -> V | D: ...
+    def get(self, key: K, default: Any = None, **options: Unpack[CallOptions]) -> Any:
         """Return the value of a key, loaded if there is a loader and no level has it; or the default.
 
         Raises what the loader raises, unless an older value is kept for that (`keep`); LoadTimeout after
         `hard_timeout`, LoadRefused if the budget of loads is spent, RuntimeError if a loader asks for its own key. A
         hit in memory is O(1) and takes no lock and no Python code.
         """
-        return cast("V | D", self._find(False, key, default, **options))  # noqa: FBT003
+        return self._find(False, key, default, **options)  # noqa: FBT003
 
     def _unserved(self, *given: Any, **named: Any) -> Any:
         """Get what the engine did not serve, which has looked up a str or small int that came alone by its place."""
@@ -223,7 +250,11 @@ class TieredCache(Generic[K, V]):
         value = self._shell.drive(self._logic.get(key, chosen, loader, looked=looked))
         return default if value is MISSING or value is ABSENT else value
 
-    async def aget(self, key: K, default: D = None, **options: Any) -> V | D:  # type: ignore[assignment]
+    @overload
+    async def aget(self, key: K, default: None = None, **options: Unpack[CallOptions]) -> V | None: ...
+    @overload
+    async def aget(self, key: K, default: D, **options: Unpack[CallOptions]) -> V | D: ...
+    async def aget(self, key: K, default: Any = None, **options: Unpack[CallOptions]) -> Any:
         """See get. Gets of one turn of the loop ask a level in one round trip."""
         memory = self._logic.memory
         # Of other kinds, 1.0 and True would find what belongs to 1.
@@ -231,32 +262,32 @@ class TieredCache(Generic[K, V]):
             record = memory.store.get(cast("Any", key))
             now = time.monotonic()
             if record is not None and record.until > now and self._guard.until > now:
-                return cast("V", record.value)
+                return record.value
             looked = True
         else:
             looked = False
         flow = self._logic.get(key, self._options(options), self._loader_of(key), looked=looked)
-        return cast("V | D", _or_default(await self._shell.adrive(flow), default))
+        return or_default(await self._shell.adrive(flow), default)
 
-    def get_or_load(self, key: K, load: Callable[[K], Any], **options: Any) -> V | None:
+    def get_or_load(self, key: K, load: Callable[[K], Any], **options: Unpack[CallOptions]) -> V | None:
         """Return the value of a key, loaded by this loader if no level has it; None if there is nothing."""
         flow = self._logic.get(key, self._options(options), _callable(load))
-        return cast("V | None", _or_default(self._shell.drive(flow), None))
+        return cast("V | None", or_default(self._shell.drive(flow), None))
 
-    async def aget_or_load(self, key: K, load: Callable[[K], Any], **options: Any) -> V | None:
+    async def aget_or_load(self, key: K, load: Callable[[K], Any], **options: Unpack[CallOptions]) -> V | None:
         """See get_or_load."""
         flow = self._logic.get(key, self._options(options), _callable(load))
-        return cast("V | None", _or_default(await self._shell.adrive(flow), None))
+        return cast("V | None", or_default(await self._shell.adrive(flow), None))
 
-    def get_many(self, keys: Iterable[K], **options: Any) -> dict[K, V]:
+    def get_many(self, keys: Iterable[K], **options: Unpack[CallOptions]) -> dict[K, V]:
         """Return the values of keys that there are as a dict: one round trip a level, one `load_many`."""
         return cast("dict[K, V]", self._shell.drive(self._get_many(keys, options)))
 
-    async def aget_many(self, keys: Iterable[K], **options: Any) -> dict[K, V]:
+    async def aget_many(self, keys: Iterable[K], **options: Unpack[CallOptions]) -> dict[K, V]:
         """See get_many."""
         return cast("dict[K, V]", await self._shell.adrive(self._get_many(keys, options)))
 
-    def _get_many(self, keys: Iterable[K], options: dict[str, Any]) -> Flow:
+    def _get_many(self, keys: Iterable[K], options: Mapping[str, Any]) -> Flow:
         keys = list(keys)
         loader_of = self._loader_of if self._loaders else None
         return self._logic.get_many(keys, self._options(options), self._load, self._load_many, loader_of)
@@ -271,7 +302,7 @@ class TieredCache(Generic[K, V]):
         tags: Sequence[str] = (),
         write: WritePolicy | str | None = None,
         write_through: bool = False,
-        **options: Any,
+        **options: Unpack[CallOptions],
     ) -> None:
         """Store a value at the origin, if there is a `save`, and in all levels, as the policy of the key says.
 
@@ -290,7 +321,7 @@ class TieredCache(Generic[K, V]):
         tags: Sequence[str] = (),
         write: WritePolicy | str | None = None,
         write_through: bool = False,
-        **options: Any,
+        **options: Unpack[CallOptions],
     ) -> None:
         """See set."""
         for flow in self._writes({key: value}, tags, write, options, through=write_through):
@@ -303,7 +334,7 @@ class TieredCache(Generic[K, V]):
         tags: Sequence[str] = (),
         write: WritePolicy | str | None = None,
         write_through: bool = False,
-        **options: Any,
+        **options: Unpack[CallOptions],
     ) -> None:
         """Store several values, in one round trip a level, and one call of `save_many`; keys of each policy in turn."""
         for flow in self._writes(dict(values), tags, write, options, through=write_through):
@@ -316,7 +347,7 @@ class TieredCache(Generic[K, V]):
         tags: Sequence[str] = (),
         write: WritePolicy | str | None = None,
         write_through: bool = False,
-        **options: Any,
+        **options: Unpack[CallOptions],
     ) -> None:
         """See set_many."""
         for flow in self._writes(dict(values), tags, write, options, through=write_through):
@@ -327,7 +358,7 @@ class TieredCache(Generic[K, V]):
         values: dict[K, V],
         tags: Sequence[str],
         write: WritePolicy | str | None,
-        options: dict[str, Any],
+        options: Mapping[str, Any],
         *,
         through: bool,
     ) -> list[Flow]:
@@ -477,49 +508,28 @@ class TieredCache(Generic[K, V]):
                     return loader
         return self._load
 
-    def cached(self, key: str | Callable[..., Any], *, tags: Sequence[str] = (), **options: Any) -> Callable[[_F], _F]:
+    def cached(
+        self, key: str | Callable[..., Any], *, tags: Sequence[str] = (), **options: Unpack[CallOptions]
+    ) -> Callable[[Callable[_P, _R]], Decorated[_P, _R]]:
         """Decorate a function or coroutine function: its results are kept under `key`, made of its arguments.
 
-        `key` is a template such as "user:{user_id}", or is called with the arguments. Tags may be templates, too. The
-        function gets an attribute `key_of(*args)`, the key of a call.
+        `key` is a template such as "user:{user_id}" (see `hotset.tiered.decorated`: `user(7)` is kept as "user:7", and
+        what the template separates by is escaped in arguments), or is called with the arguments. Tags may be templates,
+        too. The function gets an attribute `key_of(*args)`, the key of a call.
+
+        Raises TypeError, ValueError for what can be no key, and, when it decorates, ValueError for a template with a
+        field that the function has no parameter for.
         """
         if not isinstance(key, str) and not callable(key):
             raise TypeError(f"key must be a template or callable, got {key!r}")
         templates = checked_tags(tags)
         chosen = self.options.with_(options)
 
-        def decorate(function: _F) -> _F:
-            signature = inspect.signature(function)
+        def flow_of(made: Any, loader: Callable[[Any], Any]) -> Flow:
+            return self._logic.get(made, chosen, loader)
 
-            def arguments_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-                bound = signature.bind(*args, **kwargs)
-                bound.apply_defaults()
-                return dict(bound.arguments)
-
-            def key_of(*args: Any, **kwargs: Any) -> Any:
-                return key.format_map(arguments_of(args, kwargs)) if isinstance(key, str) else key(*args, **kwargs)
-
-            def flow_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow:
-                tagged = tuple(tag.format_map(arguments_of(args, kwargs)) for tag in templates)
-                loader = _tagged(functools.partial(function, *args, **kwargs), tagged, function)
-                return self._logic.get(key_of(*args, **kwargs), chosen, loader)
-
-            if inspect.iscoroutinefunction(function):
-
-                @functools.wraps(function)
-                async def acall(*args: Any, **kwargs: Any) -> Any:
-                    return _or_default(await self._shell.adrive(flow_of(args, kwargs)), None)
-
-                wrapper: Any = acall
-            else:
-
-                @functools.wraps(function)
-                def call(*args: Any, **kwargs: Any) -> Any:
-                    return _or_default(self._shell.drive(flow_of(args, kwargs)), None)
-
-                wrapper = call
-            wrapper.key_of = key_of
-            return cast("_F", wrapper)
+        def decorate(function: Callable[_P, _R]) -> Decorated[_P, _R]:
+            return decorated(function, key, templates, flow_of, self._shell)
 
         return decorate
 
@@ -643,7 +653,10 @@ class TieredCache(Generic[K, V]):
     def close(self) -> None:
         """Close the tiers and end all threads. What is stored at shared levels stays. May be called twice.
 
-        Writes behind are given to the origin first, for `close_timeout` at most.
+        Writes behind are given to the origin first, for `close_timeout` at most. Afterwards shared levels are neither
+        asked nor told: `get` gives None or the default, silently, or what the loader gives if there is one; `set`
+        reaches the origin, if there is a `save`, and this process's memory, silently, too. Only what needs threads or
+        tasks of the cache's own raises RuntimeError: loads for asyncio, and by coroutine functions.
         """
         if self._begin_close():
             if self.behind is not None:
@@ -698,7 +711,7 @@ class TieredCache(Generic[K, V]):
                 continue
             self._shell.drive(self._pending.replay())
 
-    def _options(self, given: dict[str, Any]) -> Options:
+    def _options(self, given: Mapping[str, Any]) -> Options:
         return self.options.with_(given) if given else self.options
 
 
@@ -738,43 +751,21 @@ class _Ear:
             self._level.breaker.reset()  # it answers: there is no need to find out by trial
         self._until = since + logic.options.max_staleness
         cut, self._cut = self._cut, False
+        self._level.stream = "alive"
         self._pending.alive(self._level, self._until, anew=cut)
         logic.guard.until = min(ear._until for ear in self.others)  # noqa: SLF001 - they are of one kind
 
     def after_fork(self) -> None:
         self._cut = True  # what the parent hears from now on this process does not
+        self._level.stream = self._level.stream and "lost"
 
     def lost(self) -> None:
         self._cut = True
+        self._level.stream = "lost"
         self._pending.hearsay.lost(self._level)
-
-
-def _or_default(value: Any, default: Any) -> Any:
-    return default if value is MISSING or value is ABSENT else value
 
 
 def _callable(load: Any) -> Callable[[Any], Any]:
     if not callable(load):
         raise TypeError(f"load must be callable, got {load!r}")
     return cast("Callable[[Any], Any]", load)
-
-
-def _tagged(call: Callable[[], Any], tags: tuple[str, ...], function: Callable[..., Any]) -> Callable[[Any], Any]:
-    def loaded(value: Any) -> Any:
-        if not tags:
-            return value
-        if isinstance(value, Loaded):
-            return Loaded(value.value, value.ttl, (*value.tags, *tags))
-        return Loaded(value, tags=tags)
-
-    if inspect.iscoroutinefunction(function):
-
-        async def aload(_key: Any) -> Any:
-            return loaded(await call())
-
-        return aload
-
-    def load(_key: Any) -> Any:
-        return loaded(call())
-
-    return load

@@ -187,6 +187,11 @@ class Flight(Generic[_T]):
         """Whether it has come to its end."""
         return self._load.done
 
+    @property
+    def failed(self) -> bool:
+        """Whether its end was an error."""
+        return self._load.done and self._error is not None
+
     def scope(self, *, apart: bool = False) -> Scope:
         """Say that the code of a with statement is the load, and see to it that the flight ends when that does.
 

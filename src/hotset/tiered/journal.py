@@ -117,6 +117,8 @@ class Journal:
                 raise JournalError(f"{self.path!r} is another database, no journal of this version")  # noqa: TRY301
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
+            # macOS keeps what was synced in the drive's cache unless it is told not to; elsewhere this does nothing.
+            database.execute("PRAGMA fullfsync=1")
             if max_bytes is not None:
                 database.execute(f"PRAGMA max_page_count={max(16, max_bytes // _PAGE_BYTES)}")
                 database.execute(f"PRAGMA journal_size_limit={max_bytes}")

@@ -30,6 +30,7 @@ class Level(Asker):
         super().__init__(tier, breaker, Latencies())
         self.name = tier.name
         self.streams = bool(getattr(tier, "streams", False))  # whether it tells of changes by others
+        self.stream = "lost" if self.streams else ""  # until it says that it is alive
         self.local = bool(getattr(tier, "local", False))  # whether it is of this host alone
         self.reads = self.hits = self.errors = self.timeouts = 0
         self.writes = self.fills = self.fills_refused = 0
@@ -43,6 +44,14 @@ class Level(Asker):
     def state(self) -> str:
         """What keeps the tier out, or "closed"."""
         return self.breaker.state if self.on else "off"
+
+    @property
+    def described(self) -> str:
+        """Its name, and what keeps the tier out if anything does."""
+        if not self.on:
+            return f"{self.name} (off)"
+        state = self.breaker.state
+        return self.name if state == "closed" else f"{self.name} (breaker {state})"
 
     async def aask(self, operation: str, *arguments: Any, **named: Any) -> Any:
         """Have the tier do something, as `ask`, on the running loop. Raises TierError."""
@@ -114,4 +123,5 @@ class Level(Asker):
             dict(self.refused),
             self.latencies.snapshot(),
             self.state,
+            self.stream,
         )

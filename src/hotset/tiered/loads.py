@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from hotset.tiers.contract import Entry, Fence, Reading
     from hotset.tiers.memory import MemoryTier
 
-__all__ = ["Loads"]
+__all__ = ["POLL", "Loads"]
 
-_POLL: Final = 0.01  # seconds between two looks whether another process has loaded
+POLL: Final = 0.01  # seconds between two looks whether another process has loaded
 
 
 class Loads(Books):
@@ -90,7 +90,7 @@ class Loads(Books):
                     stale = entry
                 told, confirmed = level.streams and entry.version == stale.version, asked
             if lease is None and number + 1 < len(self.below) and level.tier.shared:
-                lease = yield from self._lease(level, name)
+                lease = yield from self._lease(level, name, options)
             missed.append(Lent(level, lease, reading.epoch))
         if loader is None:
             return MISSING
@@ -99,12 +99,14 @@ class Loads(Books):
             kept = Kept(stale, fence, told, confirmed)
         return (yield from self._loaded(key, name, options, loader, kept))
 
-    def _lease(self, level: Level, name: str) -> Generator[Effect, Any, Fence]:
+    def _lease(self, level: Level, name: str, options: Options) -> Generator[Effect, Any, Fence]:
         doubts = self.pending.doubts(level, (name,))
         try:
             reading = yield Ask(level, "lease", (name,))
         except TierError:
             return None
+        if options.lock_timeout:
+            self._taken(level, name, reading.found[0])
         return believed(doubts, name, reading.found[0])[1]
 
     def _promote(self, name: str, entry: Entry, missed: Sequence[Lent]) -> Generator[Effect, Any, bool]:
@@ -223,10 +225,10 @@ class Loads(Books):
                     reading = yield Ask(level, "lease", (name,))
                     if first:
                         level.note(reading)
-                    there, lease, taken = reading.found[0]
+                    there, lease, _ = reading.found[0]
                     if doubts is not None:
                         there, lease = believed(doubts, name, reading.found[0])
-                    if options.lock_timeout and there is None and taken:
+                    if options.lock_timeout and self._taken(level, name, reading.found[0]) and there is None:
                         there, lease, reading = yield from self._awaited(level, name, options, reading)
                 except TierError:
                     continue
@@ -314,7 +316,7 @@ class Loads(Books):
         lease = reading.found[0].fence
         # What was invalidated meanwhile nobody loads any more: then the lease is this caller's.
         while entry is None and reading.found[0].taken and time.monotonic() < end:
-            yield Sleep(_POLL)
+            yield Sleep(POLL)
             doubts = self.pending.doubts(level, (name,))
             reading = yield Ask(level, "lease", (name,))
             entry, lease = believed(doubts, name, reading.found[0])

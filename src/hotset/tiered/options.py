@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
-from hotset.durations import seconds
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-__all__ = ["Duration", "Options"]
+from hotset.durations import Duration, seconds
 
 if TYPE_CHECKING:
-    Duration = float | str | timedelta
-else:
-    Duration = Any
+    from collections.abc import Mapping
+
+__all__ = ["CacheOptions", "CallOptions", "Duration", "Options"]
+
+
+class CallOptions(TypedDict, total=False):
+    """The options of a call as they are given, by name; `Options` says what they mean."""
+
+    ttl: Duration | None
+    keep: Duration
+    jitter: float
+    negative_ttl: Duration
+    refresh_ahead: float | None
+    xfetch: float | None
+    stale_while_revalidate: Duration
+    fail_safe_throttle: Duration
+    soft_timeout: Duration | None
+    hard_timeout: Duration | None
+    lock_timeout: Duration
+
+
+class CacheOptions(CallOptions, total=False):
+    """The options of a cache as they are given: all that a call may have, and what only a whole cache can have."""
+
+    max_loads: int | None
+    max_loads_wait: Duration
+    max_staleness: Duration
+
 
 _DURATIONS: Final = {
     "fail_safe_throttle",
@@ -29,8 +49,8 @@ _DURATIONS: Final = {
     "stale_while_revalidate",
     "ttl",
 }
-# Those that only a whole cache can have.
-_OF_THE_CACHE: Final = {"max_loads", "max_loads_wait", "max_staleness"}
+_NAMES: Final = CacheOptions.__optional_keys__
+_OF_THE_CACHE: Final = _NAMES - CallOptions.__optional_keys__
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +94,7 @@ class Options:
         object.__setattr__(self, "kept", max(self.keep, self.stale_while_revalidate))
         object.__setattr__(self, "early", self.refresh_ahead is not None or self.xfetch is not None)
 
-    def with_(self, given: dict[str, Any]) -> Options:
+    def with_(self, given: Mapping[str, Any]) -> Options:
         """Return these options with some changed. Raises TypeError for unknown ones and ValueError for bad values."""
         for name in given:
             if name in _OF_THE_CACHE:
@@ -82,19 +102,18 @@ class Options:
         return self.changed(given)
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Options:
+    def of(cls, given: Mapping[str, Any]) -> Options:
         """Return a cache's options. Raises TypeError for unknown ones and ValueError for bad values."""
         return cls().changed(given)
 
-    def changed(self, given: dict[str, Any]) -> Options:
+    def changed(self, given: Mapping[str, Any]) -> Options:
         """Return these options with some changed, of a cache or a call."""
         if not given:
             return self
-        names = {one.name for one in fields(self) if one.init}
         checked = {}
         for name, value in given.items():
-            if name not in names:
-                raise TypeError(f"unknown option {name!r}: use one of {', '.join(sorted(names))}")
+            if name not in _NAMES:
+                raise TypeError(f"unknown option {name!r}: use one of {', '.join(sorted(_NAMES))}")
             checked[name] = _checked(name, value)
         return replace(self, **checked)
 

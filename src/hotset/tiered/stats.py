@@ -27,6 +27,9 @@ class LevelStats:
     refused: dict[str, int]  # entries that could not be used, by reason
     latency: Latency
     state: str  # "closed": in use; "open" and "half-open": its breaker; "off": its switch
+    # Whether it tells of changes by others now: "alive", or "lost", when memory is served unchecked for `max_staleness`
+    # only; "" if it never does.
+    stream: str = ""
 
     @property
     def hit_rate(self) -> float:

@@ -3,8 +3,8 @@
 Of each name there is the latest; a later write takes the place of an earlier one, in its place of the queue. What is
 *flying* is being given to the origin; it is not replaced, but followed. What is *put off* has failed alone and waits
 for a time of its own. What is *dead* has failed too often; it is no longer served, and a later write of its name makes
-an end of it. Each write has one place in these four, so that no two of one name are under way at once, and none
-overtakes another.
+an end of it, be it one behind or one that the origin has got by another policy. Each write has one place in these four,
+so that no two of one name are under way at once, and none overtakes another.
 
 Knows no thread; whoever uses it holds a lock.
 """
@@ -43,6 +43,7 @@ class Unsaved:
     __slots__ = (
         "chunk",
         "data",
+        "ended",
         "entry",
         "error",
         "given",
@@ -50,6 +51,7 @@ class Unsaved:
         "made",
         "name",
         "overtaken",
+        "replayed",
         "retry_at",
         "seq",
         "tries",
@@ -67,6 +69,8 @@ class Unsaved:
         self.retry_at = -math.inf
         self.error: str | None = None
         self.given = 0.0  # when it was given up, seconds since 1970
+        self.replayed = False  # it was dead
+        self.ended = False  # the origin has a later one; it is not tried again
         self.overtaken = False  # a later write of its name was acknowledged before the levels had this one
 
     def __repr__(self) -> str:
@@ -207,6 +211,7 @@ class Queue:
         """Have a dead one tried again."""
         del self.dead[item.name]
         item.error, item.given, item.tries, item.retry_at, item.made = None, 0.0, 0, -math.inf, now
+        item.replayed = True
         self.latest[item.name] = self.waiting[item.name] = item
         self._stray(item)
 
@@ -215,8 +220,34 @@ class Queue:
         del self.dead[item.name]
         self.done(item)
 
+    def supersede(self, name: str, last: int) -> bool:
+        """Drop a dead one of a name up to this number: the origin has a later one, by another policy. Whether any was.
+
+        Also one that is tried again since, which would bring the older value back. The others are waited for before a
+        write by another policy, or are as late as it is.
+        """
+        item = self.dead.get(name)
+        if item is not None and item.seq <= last:
+            self.discard(item)
+            return True
+        item = self.latest.get(name)
+        if item is None or item.seq > last or not item.replayed:
+            return False
+        if self.flying.get(name) is item:
+            item.ended = True
+        else:
+            place = self.waiting if self.waiting.get(name) is item else self.put_off
+            del place[name]
+            self._forget(item)
+            self.done(item)
+        return True
+
     def _followed(self, item: Unsaved) -> bool:
         """Whether there is a later write of its name, which then stands for it, too."""
+        if item.ended:
+            self._forget(item)
+            self.done(item)
+            return True
         later = self.waiting.get(item.name)
         if later is None:
             return False

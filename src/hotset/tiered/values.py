@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from hotset.tiers.contract import CLEAR
 
-__all__ = ["ABSENT", "MISSING", "Loaded", "checked_tags", "one_by", "picked"]
+__all__ = ["ABSENT", "MISSING", "Loaded", "checked_tags", "one_by", "or_default", "picked"]
 
 
 class _Sentinel:
@@ -41,6 +41,11 @@ class Loaded:
         object.__setattr__(self, "tags", checked_tags(self.tags))
         if self.ttl is not None and (isinstance(self.ttl, bool) or not isinstance(self.ttl, (int, float))):
             raise TypeError(f"ttl must be seconds or None, got {self.ttl!r}")
+
+
+def or_default(value: Any, default: Any) -> Any:
+    """Return a value, or the default for one that is not there."""
+    return default if value is MISSING or value is ABSENT else value
 
 
 def checked_tags(tags: Iterable[str]) -> tuple[str, ...]:

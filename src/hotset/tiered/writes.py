@@ -11,10 +11,11 @@ value in the meantime.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from hotset.errors import JournalError, TierError, WriteRefused
+from hotset.errors import JournalError, TierError, WriteError, WriteRefused
 from hotset.names import name_of
 from hotset.tiered.books import Books
 from hotset.tiered.effects import Acknowledge, Ask, Carried, Load
@@ -24,7 +25,6 @@ from hotset.tiered.write_policy import WritePolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 
-    from hotset.errors import WriteError
     from hotset.tiered.behind import WriteBehind
     from hotset.tiered.effects import Effect, Flow
     from hotset.tiered.level import Level
@@ -80,7 +80,7 @@ class Writes(Books):
         expire = policy is WritePolicy.AROUND or (policy is WritePolicy.THROUGH and options.kept > 0)
         if save is not None:
             held = yield from self._hold(list(names), expire=expire)
-            stored, refusal = yield from self._told(save(items))
+            stored, refusal = yield from self._told(save, items)
         if policy is not WritePolicy.THROUGH:
             stored = set()
         self._detach(names)
@@ -130,16 +130,29 @@ class Writes(Books):
                 self.pending.removes(level, names)
         return held
 
-    def _told(self, calls: Sequence[Call]) -> Generator[Effect, Any, tuple[set[Any], Exception | None]]:
-        """Call the origin, until it refuses; the keys that it has taken, and what it has raised."""
+    def _told(
+        self, tell: Callable[[Any], Sequence[Call]], what: Collection[Any]
+    ) -> Generator[Effect, Any, tuple[set[Any], Exception | None]]:
+        """Call the origin, until it refuses; the keys that it has taken, and what it has raised.
+
+        Dead letters of what it has taken are older, and end.
+        """
+        behind = self.behind
+        last = 0 if behind is None else behind.last
         taken: set[Any] = set()
-        for call in calls:
+        refusal: Exception | None = None
+        for call in tell(what):
             try:
                 yield Load(call.function)
             except Exception as error:  # noqa: BLE001 - raised when the levels have been told of the rest
-                return taken, error
+                refusal = error
+                break
             taken.update(call.keys)
-        return taken, None
+        if behind is not None and behind.supersede(map(name_of, taken), last):
+            # Or a process that takes the journal up could replay what is older than this.
+            with contextlib.suppress(WriteError):  # it is told later
+                yield Acknowledge(behind, [])
+        return taken, refusal
 
     def _spread(
         self, names: list[str], entries: dict[str, Entry], held: dict[Level, Any], *, expire: bool = False
@@ -299,7 +312,7 @@ class Writes(Books):
         refusal: Exception | None = None
         if delete is not None:
             held = yield from self._hold(names, expire=expire)
-            _, refusal = yield from self._told(delete(keys))
+            _, refusal = yield from self._told(delete, keys)
         yield from self._let_go(names, held, expire=expire)
         return refusal
 

@@ -25,6 +25,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeVar, cast
 
 import redis
+import redis.asyncio
 import redis.cluster
 
 from hotset._wire import advanced, gather_values
@@ -33,6 +34,7 @@ from hotset.tiers.acknowledged import Acknowledged
 from hotset.tiers.contract import NOTHING_FOUND, Opened, Reading
 from hotset.tiers.dispatch import Asked, Dispatch, Fetch
 from hotset.tiers.links import raise_refusal, take_time
+from hotset.tiers.listing import Listing
 from hotset.tiers.nodes import Nodes
 from hotset.tiers.parts import PARTS, PartedKeys
 from hotset.tiers.redis import LAST_EPOCH, RedisTier
@@ -82,13 +84,13 @@ class ClusterTier(RedisTier):
         name: str = "cluster",
         wire: Wire | None = None,
         codec: Codec | str | None = None,
-        timeout: float = 0.25,
-        connect_timeout: float = 0.25,
+        timeout: Duration = 0.25,
+        connect_timeout: Duration = 0.25,
         max_connections: int = 64,
         ttl: Duration | None = None,
-        lease: float = 30.0,
+        lease: Duration = 30.0,
         stream: StreamMode | None = "tracking",
-        heartbeat: float = 0.25,
+        heartbeat: Duration = 0.25,
         read_from: Literal["primary", "replica"] = "primary",
         wait_replicas: int = 0,
     ) -> None:
@@ -142,6 +144,43 @@ class ClusterTier(RedisTier):
             heartbeat=self._heartbeat,
             patience=self.timeout,
         )
+
+    def scan(self, cursor: str, count: int) -> tuple[str, list[str]]:
+        """Return some names and where to go on; begin with "", which comes back at the end. Raises TierError.
+
+        A name that is there all the time comes once, and again only if its slot has moved or its node was rebuilding
+        its table of keys. Names of a slot that is between two nodes all the while may be missing.
+        """
+        keys = self._opened()
+        return self._run(self._scan(keys, cursor, count), again=True)
+
+    async def ascan(self, cursor: str, count: int) -> tuple[str, list[str]]:
+        """See scan."""
+        keys = self._opened()
+        return await self._arun(self._scan(keys, cursor, count), again=True)
+
+    def _scan(self, keys: Keys, cursor: str, count: int) -> Operation[tuple[str, list[str]]]:
+        nodes = self._nodes
+        if any(nodes.owner(part) is None for part in range(PARTS)):
+            raise TierUnavailable("not all slots are served")
+        ids = nodes.ids()[:PARTS]
+        listing = Listing(cursor, ids)
+        if not listing.node:
+            # Nobody says by himself that parts have moved.
+            (reply,) = yield Asked([("CLUSTER", "SLOTS")], [nodes.owner(0)])
+            if isinstance(reply, Exception):
+                _raise(reply)
+            if nodes.ids_in(reply)[:PARTS] == ids:
+                return "", []
+            nodes.wrong = True
+            return cursor, []
+        command = ("SCAN", listing.place, "MATCH", keys.pattern, "COUNT", str(count))
+        (reply,) = yield Asked([command], [nodes.primaries().get(listing.node)])
+        if isinstance(reply, Exception):
+            _raise(reply)
+        if type(reply) is not list:
+            raise_refusal(reply)
+        return listing.cursor(reply[0].decode()), list(filter(listing.has, keys.names_at(reply[1])))
 
     def close(self) -> None:
         """Give up connections and the streams' threads, for which this waits up to a second."""
@@ -382,7 +421,10 @@ def _taken_apart(source: str | redis.cluster.RedisCluster) -> tuple[str | redis.
             raise ValueError("the client knows no node")
         return source.get_redis_connection(known[0]), [(node.host, int(node.port)) for node in known]
     if not isinstance(source, str):
-        raise TypeError(f"a URL or a redis.cluster.RedisCluster client is wanted, not {source!r}")
+        remedy = ""
+        if isinstance(source, redis.asyncio.RedisCluster):
+            remedy = "; give the URL or a redis.cluster.RedisCluster, which serve threads and asyncio alike"
+        raise TypeError(f"a URL or a redis.cluster.RedisCluster client is wanted, not {source!r}{remedy}")
     parts = urllib.parse.urlsplit(source)
     scheme, plus, kind = parts.scheme.partition("+")
     user, at, hosts = parts.netloc.rpartition("@")

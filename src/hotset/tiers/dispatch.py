@@ -227,9 +227,11 @@ class Dispatch:
         return tasks
 
     def _owner(self, command: _Any) -> Node | None:
-        """Return the primary of a command's key."""
+        """Return the primary of a command's key; None for what has none, and is one node's matter."""
         if isinstance(command, Fetch):
             return self._nodes.owner(command.part)
+        if command[0] in {"SCAN", "CLUSTER"}:
+            return None
         key = command[3] if command[0] in {"EVALSHA", "EVAL"} else command[1]
         assert isinstance(key, str)  # noqa: S101 - as all keys are
         begin = key.index("{") + 1

@@ -25,10 +25,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from hotset.names import is_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Keys", "Kind"]
+__all__ = ["Keys", "Kind", "literal"]
 
 Kind = Literal["entry", "state", "bell", ""]
 
@@ -62,6 +64,20 @@ class Keys:
         """Return where the entries of names are."""
         prefix = self._entry
         return [prefix + name for name in names]
+
+    @property
+    def pattern(self) -> str:
+        """What SCAN is to match: where entries are."""
+        return literal(self._entry) + "*"
+
+    def names_at(self, places: Sequence[bytes]) -> list[str]:
+        """Return the names of entries that are at places of the pattern; what is no name is left out."""
+        front = len(self.entry("").encode())
+        try:
+            names = [place[front:].decode("utf-8", "surrogatepass") for place in places]
+        except UnicodeDecodeError:  # anybody may write anything at a server
+            names = [name for kind, name in map(self.meaning, places) if kind == "entry"]
+        return [name for name in names if name[:1] != "~" or is_name(name)]
 
     def lease(self, name: str) -> str:
         """Return where the lease of a name is."""
@@ -102,3 +118,8 @@ class Keys:
 def _beside(prefix: str, name: str) -> str:
     """Return a key for a name that would end the hash tag; if it ends one of its own, that is the slot of all."""
     return f"{prefix.partition('{')[0]}:{name}"
+
+
+def literal(text: str) -> str:
+    """Return a pattern that matches this text and nothing else."""
+    return "".join(f"\\{sign}" if sign in "*?[]\\^-" else sign for sign in text)

@@ -14,7 +14,6 @@ import _socket
 import asyncio
 import contextlib
 import encodings.idna  # noqa: F401 - every look-up of a name imports it: an interrupt there may leave its lock held
-import math
 import select
 import socket
 import struct
@@ -127,7 +126,10 @@ class Endpoint:
             if isinstance(pool, redis.sentinel.SentinelConnectionPool):
                 sentinel = self._taken_over(pool)
         else:
-            raise TypeError(f"a URL or a redis.Redis client is wanted, not {source!r}")
+            remedy = ""
+            if isinstance(source, redis.asyncio.Redis):
+                remedy = "; give the URL or a redis.Redis, which serve threads and asyncio alike"
+            raise TypeError(f"a URL or a redis.Redis client is wanted, not {source!r}{remedy}")
         secure = issubclass(kind, redis.SSLConnection)
         self.sentinels: list[tuple[str, int]] = (
             [(str(host), int(port)) for host, port in sentinel[0]] if sentinel else []
@@ -709,12 +711,3 @@ def _split_sentinel_url(url: str) -> tuple[str, tuple[list[tuple[str, int]], str
     rest = urllib.parse.urlencode(query, doseq=True)
     plain = f"{scheme}://{user}{at}sentinel/{db or 0}{'?' if rest else ''}{rest}"
     return plain, (pairs, urllib.parse.unquote(service)), options
-
-
-def check_seconds(name: str, value: float) -> float:
-    """Return a positive, finite number of seconds. Raises TypeError, ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name} must be seconds, not {value!r}")
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be a positive, finite number of seconds, not {value!r}")
-    return float(value)

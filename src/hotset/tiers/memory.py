@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from hotset._engine import Cache, Record
     from hotset.annotations import Cause, PolicyName
+    from hotset.durations import Duration
     from hotset.tiers.contract import Fence, Listener, Opened
 
 __all__ = ["Fences", "MemoryTier", "entry_of"]
@@ -77,8 +78,9 @@ class MemoryTier:
     """A bounded level in memory, of this process alone.
 
     `maxsize` entries by any policy of the engine; with `getsizeof` the bound of the sum of what it says of each value,
-    such as bytes. `ttl` in seconds is the longest that anything lives here, whatever the levels below say. Values are
-    not copied: who changes one changes it for all. All operations are O(1) a name and thread-safe.
+    such as bytes. `ttl` (seconds, a timedelta or text such as "5m") is the longest that anything lives here, whatever
+    the levels below say. Values are not copied: who changes one changes it for all. All operations are O(1) a name and
+    thread-safe.
     """
 
     shared = False
@@ -88,7 +90,7 @@ class MemoryTier:
         maxsize: float,
         policy: PolicyName = "auto",
         *,
-        ttl: float | str | None = None,
+        ttl: Duration | None = None,
         getsizeof: Callable[[Any], float] | None = None,
         name: str = "memory",
     ) -> None:

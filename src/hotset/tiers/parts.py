@@ -22,7 +22,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from hotset._wire import part_of as part_among, placed_names, spread_names
-from hotset.tiers.keys import Keys, Kind
+from hotset.tiers.keys import Keys, Kind, literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -87,6 +87,11 @@ class PartedKeys(Keys):
     def entries(self, names: Iterable[str]) -> list[str]:
         """Return where the entries of names are."""
         return [self.entry(name) for name in names]
+
+    @property
+    def pattern(self) -> str:
+        """What SCAN is to match: where entries are, of all parts."""
+        return f"{literal(self._entry)}{'?' * _TAG_LENGTH}}}:*"
 
     def lease(self, name: str) -> str:
         """Return where the lease of a name is."""

@@ -30,20 +30,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar, ca
 import hiredis
 
 from hotset._wire import advanced, packed
-from hotset.durations import seconds
+from hotset.durations import finite, seconds
 from hotset.errors import TierError, TierTimeout, TierUnavailable
 from hotset.tiers.contract import CLEAR, NOTHING_FOUND, Found, Reading
 from hotset.tiers.keys import Keys
-from hotset.tiers.links import (
-    AsyncLinks,
-    Demoted,
-    Endpoint,
-    Link,
-    Stale,
-    check_seconds,
-    raise_refusal,
-    take_time,
-)
+from hotset.tiers.links import AsyncLinks, Demoted, Endpoint, Link, Stale, raise_refusal, take_time
 from hotset.tiers.pool import Pool
 from hotset.tiers.scripts import (
     EXPIRE,
@@ -103,13 +94,14 @@ class RedisTier:
       redis+sentinel://host:port,host:port/service/db), or a redis-py client, of which the connection's parameters are
       taken over. `sentinel` is (hosts, service), as an alternative to that URL.
     - `wire`: how entries are written; or `codec`, for `Wire(codec)`.
-    - `timeout`: seconds that an operation takes at most, `connect_timeout` those of them for connecting.
+    - `timeout`: how long an operation takes at most, `connect_timeout` how much of it connecting does.
     - `max_connections`: of this process, for threads. Event loops have one each, and the stream has one.
     - `ttl`: the longest that anything lives here, in seconds or as text such as "1h".
-    - `lease`: seconds that a lease is good for, and a hold; a load that takes longer is not stored.
+    - `lease`: how long a lease is good for, and a hold; a load that takes longer is not stored.
     - `stream`: how changes by others are learned, "tracking" or "pubsub" (see `hotset.tiers.stream`; all processes the
-      same), or None for not at all; `heartbeat` is how often the connection is tried, in seconds.
+      same), or None for not at all; `heartbeat` is how often the connection is tried.
 
+    Durations are seconds, a timedelta or text such as "250ms".
     Nothing is connected before the first use. Safe for threads, event loops and forks. Needs `hotset[redis]`. Every
     operation is O(1) a name or tag. Raises TypeError, ValueError for arguments that make no sense.
     """
@@ -130,13 +122,13 @@ class RedisTier:
         wire: Wire | None = None,
         codec: Codec | str | None = None,
         sentinel: tuple[Sequence[tuple[str, int]], str] | None = None,
-        timeout: float = 0.25,
-        connect_timeout: float = 0.25,
+        timeout: Duration = 0.25,
+        connect_timeout: Duration = 0.25,
         max_connections: int = 64,
         ttl: Duration | None = None,
-        lease: float = 30.0,
+        lease: Duration = 30.0,
         stream: StreamMode | None = "tracking",
-        heartbeat: float = 0.25,
+        heartbeat: Duration = 0.25,
     ) -> None:
         if wire is not None and codec is not None:
             raise ValueError("give a wire or a codec, not both")
@@ -145,12 +137,13 @@ class RedisTier:
         if max_connections < 1:
             raise ValueError(f"max_connections must be 1 or more, not {max_connections!r}")
         self.name = name
-        self.timeout = check_seconds("timeout", timeout)
+        self.timeout = finite(timeout, name="timeout")
         self.longest = math.inf if ttl is None else seconds(ttl, name="ttl")
-        self._lease_ms = _milliseconds(check_seconds("lease", lease))
-        self._heartbeat = check_seconds("heartbeat", heartbeat)
+        self.held_for = finite(lease, name="lease")
+        self._lease_ms = _milliseconds(self.held_for)
+        self._heartbeat = finite(heartbeat, name="heartbeat")
         self._endpoint = Endpoint(
-            source, sentinel=sentinel, connect_timeout=check_seconds("connect_timeout", connect_timeout)
+            source, sentinel=sentinel, connect_timeout=finite(connect_timeout, name="connect_timeout")
         )
         self._wire = wire if wire is not None else Wire("msgpack" if codec is None else codec)
         self._clock = ServerTime()

@@ -286,6 +286,7 @@ class ReplicaTier:
         self._hold = self._bound + self._timeout
         if marks is not None:
             self._hold += float(getattr(marks, "timeout", 0.5))
+        self.lags = self._hold
         self._most = max_barred
         self._shell = Shell(name, Budget(None), 0.0)
         self._listener: Listener | None = None

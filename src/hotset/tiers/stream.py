@@ -9,6 +9,7 @@ What comes by itself over that connection (RESP3):
   epochs and who it was.
 - ``pubsub``: what processes publish after their changes. It knows nothing of expiry, eviction, FLUSHALL and foreign
   clients, and is for servers that do not let clients track. All processes of a cache must use the same of the two.
+  Messages begin with their format; where one is of another, as during an upgrade, what is in memory is confirmed anew.
 
 **What alive means.** Replies and pushes of a connection come in one order. Every `heartbeat` seconds the thread asks
 the time twice, the second time when it has the first answer. When it has the second one, all that was changed before
@@ -71,17 +72,23 @@ _RECENT: Final = 4096
 # Bells that are remembered; when it is more, all are forgotten, and some invalidations may be told twice.
 _MOST_BELLS: Final = 10_000
 
+_FORMAT: Final = "1"  # of messages
+
 _log: Final = logging.getLogger(__name__)
+
+
+class _RefusedError(TierUnavailable):
+    """The server answers, but lets this client not have a stream."""
 
 
 def names_message(sender: str, names: Iterable[str]) -> str:
     """Return what is published of changed names."""
-    return f"{sender} names {json.dumps(list(names))}"
+    return f"{_FORMAT} {sender} names {json.dumps(list(names))}"
 
 
 def tags_message(sender: str, tags: Iterable[str]) -> str:
     """Return what is published of invalidated tags; the server puts the epoch behind it."""
-    return f"{sender} tags {json.dumps(list(tags))} "
+    return f"{_FORMAT} {sender} tags {json.dumps(list(tags))} "
 
 
 class Lately(Generic[_T]):
@@ -185,7 +192,7 @@ class Stream(Listening):
     # The thread
 
     def _run(self) -> None:
-        pause = _FIRST_PAUSE
+        pause, refused = _FIRST_PAUSE, False
         while not self._ending.is_set() and self._listener() is not None:
             self._forget()
             alive = False
@@ -193,11 +200,15 @@ class Stream(Listening):
                 link = self._link = self._connect()
                 try:
                     self._establish(link)
-                    alive, pause = True, _FIRST_PAUSE
+                    alive, pause, refused = True, _FIRST_PAUSE, False
                     while not self._ending.is_set() and self._listener() is not None:
                         self._turn(link, _GLANCE)
                 finally:
                     link.close()
+            except _RefusedError as error:
+                if not refused:  # once, not at every attempt
+                    _log.warning("no stream of changes of %s: %s", self._keys.state, error)
+                refused = True
             except TierError as error:
                 _log.debug("the stream of changes of %s is lost: %s", self._keys.state, error)
             except Exception:  # noqa: BLE001 - a listener's fault must not end the thread
@@ -214,7 +225,7 @@ class Stream(Listening):
         begun = time.monotonic()
         if self._mode == "tracking":
             prefixes = [word for prefix in self._keys.tracked for word in ("PREFIX", prefix)]
-            self._ask(("CLIENT", "TRACKING", "ON", "BCAST", *prefixes), _expect)
+            self._ask(("CLIENT", "TRACKING", "ON", "BCAST", *prefixes), _expect_tracking)
         else:
             self._unsent.append(("SUBSCRIBE", self._keys.channel))  # answered by a push
         self._ask_role()
@@ -339,19 +350,28 @@ class Stream(Listening):
     def _take_message(self, message: bytes, names: list[str]) -> None:
         """Take what another process has published."""
         try:
-            sender, kind, rest = message.decode("utf-8", "surrogatepass").split(" ", 2)
+            version, sender, kind, rest = message.decode("utf-8", "surrogatepass").split(" ", 3)
             if sender == self._sender:
                 return
-            if kind == "names":
+            if version != _FORMAT or kind not in {"names", "tags"}:
+                self._not_understood(message)
+            elif kind == "names":
                 names.extend(map(str, json.loads(rest)))
-            elif kind == "tags":
+            else:
                 text, _, epoch = rest.rpartition(" ")
                 tags = [str(tag) for tag in json.loads(text)]
                 if CLEAR in tags and self._state is not None:
                     self._state = self._state._replace(cleared=int(epoch))
                 self._tell_invalidated(tags, int(epoch))
         except (ValueError, TypeError):
-            _log.warning("a message on %s is not understood: %r", self._keys.channel, message[:80])
+            self._not_understood(message)
+
+    def _not_understood(self, message: bytes) -> None:
+        """Say so. From another release it may have told of any change: the next report confirms what comes after it."""
+        _log.warning("a message on %s is not understood: %r", self._keys.channel, message[:80])
+        listener = self._listener() if message.partition(b" ")[0].isdigit() else None
+        if listener is not None:
+            listener.lost()
 
     def _tell_changed(self, names: list[str]) -> None:
         """Tell of names, but of those that this process wrote only when it is known that another one did after it."""
@@ -445,6 +465,18 @@ class Stream(Listening):
         before, self._state = self._state, state
         if before is not None and state.cleared != before.cleared and state.who != self._sender:
             self._tell_invalidated([CLEAR], state.cleared)
+
+
+def _expect_tracking(reply: Any) -> None:
+    """Raise if the server does not let this client track; what it says of its own state is no refusal."""
+    if isinstance(reply, Exception):
+        words = str(reply)
+        if words.startswith(("NOPERM", "ERR")):
+            raise _RefusedError(
+                f"the server refuses CLIENT TRACKING ({words}); allow it (ACL: +client|tracking), or have all processes"
+                ' use stream="pubsub". Until then memory is served unchecked for no longer than max_staleness'
+            )
+        _expect(reply)
 
 
 def _expect(reply: Any) -> None:

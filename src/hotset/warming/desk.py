@@ -1,15 +1,14 @@
 """What warming asks of a shared level beyond the Tier protocol: to list its names, and to keep a note for others.
 
-A tier offers it by having these methods itself; for `RedisTier` they are here. The note is a key of its own, of which
-nobody is told when it changes, and which neither `clear` nor the tier's codec concerns: ``hs:{NS}:hot``.
+A tier offers it by having these methods itself, as `DiskTier` and `ClusterTier` do to list names; for `RedisTier` they
+are here. The note is a key of its own, of which nobody is told when it changes, and which neither `clear` nor the
+tier's codec concerns: ``hs:{NS}:hot``.
 """
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-
-from hotset.names import is_name
 
 if TYPE_CHECKING:
     from hotset.tiers.contract import Tier
@@ -93,16 +92,10 @@ def _note(keys: Keys) -> str:
 
 
 def _scan(keys: Keys, cursor: str, count: int) -> Operation[tuple[str, list[str]]]:
-    pattern = "".join(f"\\{sign}" if sign in "*?[]\\^-" else sign for sign in keys.entry("")) + "*"
-    (reply,) = yield [("SCAN", cursor or "0", "MATCH", pattern, "COUNT", str(count))]
+    (reply,) = yield [("SCAN", cursor or "0", "MATCH", keys.pattern, "COUNT", str(count))]
     _check(reply, list)
     after, places = reply
-    front = len(keys.entry("").encode())
-    try:
-        names = [place[front:].decode("utf-8", "surrogatepass") for place in places]
-    except UnicodeDecodeError:  # anybody may write anything at a server
-        names = [name for kind, name in map(keys.meaning, places) if kind == "entry"]
-    return "" if after == b"0" else after.decode(), [name for name in names if name[:1] != "~" or is_name(name)]
+    return "" if after == b"0" else after.decode(), keys.names_at(places)
 
 
 def _post(keys: Keys, note: bytes, ttl: float) -> Operation[None]:

@@ -81,19 +81,21 @@ def from_file(file: str | os.PathLike[str] | IO[bytes], kind: Kind = "str") -> S
     return _File(file, kind)
 
 
-def from_tier(level: str | None = None, *, limit: int | None = None) -> Strategy:
-    """Bring what a shared level has into memory, in bulk; nothing is loaded.
+def from_tier(level: str | None = None, *, limit: int | None = None, whole: bool = False) -> Strategy:
+    """Bring what a shared level has into memory and the levels between, in bulk; nothing is loaded.
 
-    `level` is its name; by default the first that can list its names: a DiskTier, or a RedisTier, by SCAN: O(what the
-    server holds). It ends when memory begins to evict, or after `limit` entries. They come in no particular order.
+    `level` is its name; by default the first that can list its names: a DiskTier, or by SCAN, O(what the servers hold),
+    a RedisTier or ClusterTier. It ends when memory begins to evict, or after `limit` entries, unless `whole` asks for
+    all, for the sake of the levels between: there must be one then. They come in no particular order.
     """
-    return _Tier(level, checked_limit(limit))
+    return _Tier(level, checked_limit(limit), whole)
 
 
 def from_hot(path: str | os.PathLike[str], *, limit: int | None = None, whole: bool = False) -> Strategy:
-    """Warm the keys that `CacheWarmer.save` has saved, the hottest first, and give memory's policy their state.
+    """Warm the keys that `CacheWarmer.save` has saved, the hottest first, then use each as often as it had been used.
 
-    That is their order, and for LFU, TinyLFU and ARC the uses that had been counted, up to 15.
+    Up to 15 times, from the coldest to the hottest: LRU and LFU so have the order that they had, other policies a part
+    of what they knew. None gets its ghosts, regions and targets back.
     At most `limit` of them, and no more than fit in memory, unless `whole` asks for all, for the shared levels' sake.
     """
     if not isinstance(path, (str, os.PathLike)):
@@ -161,16 +163,20 @@ class _File:
 class _Tier:
     level: str | None
     limit: int | None
+    whole: bool
 
     def flow(self, warm: Warmup) -> Generator[Effect, Any, object]:
         logic = warm.cache._logic
         memory = logic._memory()
-        if memory is None:
-            raise WarmingError(f"the cache {warm.cache.name!r} has no memory to warm, or it is switched off")
         place, level, scanner = level_that(warm.cache, LIST, scanner_of, self.level)
+        if not place and self.whole:
+            raise WarmingError(f"no level is between memory and {level.name!r}: give a level that is further down")
+        if not place and memory is None:
+            raise WarmingError(f"the cache {warm.cache.name!r} has no memory to warm, or it is switched off")
         # What other hosts may have changed since is confirmed by those beneath.
         levels = logic.below if level in logic.pending.hearsay else logic.below[: place + 1]
-        evictions = memory.store.stats().evictions
+        until_full = memory is not None and not self.whole
+        full = warm.fullness()
         cursor, left = "", self.limit
         keys: list[Any] = []
         while True:
@@ -180,11 +186,11 @@ class _Tier:
             if left is not None:
                 del keys[left:]
             if len(keys) >= warm.batch or not cursor or len(keys) == left:
-                yield from warm.bringing(levels, keys)
+                yield from warm.bringing(levels, keys, between=place)
                 if left is not None:
                     left -= len(keys)
                 keys = []
-                if not cursor or left == 0 or memory.store.stats().evictions > evictions:
+                if not cursor or left == 0 or (until_full and warm.fullness() != full):
                     return None
 
 

@@ -102,7 +102,7 @@ class Warmup:
 
     def loading(self, keys: Iterable[Any], *, until_full: bool = False) -> Generator[Effect, Any, int]:
         """See load. With `until_full` it ends when memory begins to evict."""
-        full = self._fullness() if until_full else None
+        full = self.fullness() if until_full else None
         iterator = iter(checked_keys(keys))
         slow = not isinstance(keys, Collection)  # a generator may wait for a file or a database
         if not slow:
@@ -117,17 +117,23 @@ class Warmup:
             if not batch:
                 break
             there += yield from self._warm(batch)
-            if full is not None and self._fullness() != full:
+            if full is not None and self.fullness() != full:
                 break
         return there
 
-    def bringing(self, levels: Sequence[Level], keys: Sequence[Any]) -> Generator[Effect, Any, int]:
-        """Bring keys up from these levels, and load nothing; how many are there. Raises TierError."""
-        found = yield from self._transferred(levels, keys)
+    def bringing(
+        self, levels: Sequence[Level], keys: Sequence[Any], *, between: int = 0
+    ) -> Generator[Effect, Any, int]:
+        """Bring keys up from these levels, the first `between` of them too; how many are there. Nothing is loaded.
+
+        Raises TierError. What a level between has not taken is counted as failed.
+        """
+        found = yield from self._transferred(levels, keys, between=between)
         if found.failure is not None:
             raise found.failure
-        self._count(items=found.there, missing=len(found.missing))
-        return found.there
+        taken = found.there - found.short
+        self._count(items=taken, missing=len(found.missing), failed=found.short, error=found.trouble)
+        return taken
 
     def patiently(self, effect: Effect) -> Generator[Effect, Any, Any]:
         """Ask a tier, and again if it fails. Raises TierError."""
@@ -145,7 +151,8 @@ class Warmup:
                 self._total = (self._total or 0) + total
         self._count()
 
-    def _fullness(self) -> int:
+    def fullness(self) -> int:
+        """Return what changes when memory evicts."""
         memory = self.cache._logic._memory()
         return 0 if memory is None else memory.store.stats().evictions
 
@@ -191,11 +198,14 @@ class Warmup:
             self._count(items=there, loaded=there, missing=len(keys) - there)
         return there
 
-    def _transferred(self, levels: Sequence[Level], keys: Sequence[Any]) -> Generator[Effect, Any, Transfer]:
+    def _transferred(
+        self, levels: Sequence[Level], keys: Sequence[Any], *, between: int = 0
+    ) -> Generator[Effect, Any, Transfer]:
         """Bring keys up. A level that fails is asked again for less at once, unless it failed the last time, too."""
         logic, loader_of = self.cache._logic, self.cache._loader_of
-        found = yield from transfer(logic, levels, keys, loader_of)
+        found = yield from transfer(logic, levels, keys, loader_of, between=between)
         there, size = found.there, len(keys)
+        short, trouble = found.short, found.trouble
         for pause in _PAUSES if self._patient else ():
             if found.failure is None:
                 break
@@ -203,14 +213,16 @@ class Warmup:
             left, size = found.missing, -(-size // _SMALLER)
             found = Transfer(0, [], None)
             for start in range(0, len(left), size):
-                some = yield from transfer(logic, levels, left[start : start + size], loader_of)
+                some = yield from transfer(logic, levels, left[start : start + size], loader_of, between=between)
                 there += some.there
+                short += some.short
+                trouble = trouble or some.trouble
                 found = Transfer(there, found.missing + some.missing, found.failure or some.failure)
                 if some.failure is not None:
                     found.missing.extend(left[start + size :])
                     break
         self._patient = found.failure is None
-        return found._replace(there=there)
+        return found._replace(there=there, short=short, trouble=trouble)
 
     def _drawing(self, count: int) -> Generator[Effect, Any, None]:
         left = count

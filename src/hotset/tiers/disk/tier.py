@@ -158,7 +158,7 @@ class DiskTier:
         self.max_bytes = max_bytes
         self.timeout = finite(timeout, name="timeout")
         self.longest = math.inf if ttl is None else seconds(ttl, name="ttl")
-        self._lease = finite(lease, name="lease")
+        self._lease = self.held_for = finite(lease, name="lease")
         self._heartbeat = None if heartbeat is None else finite(heartbeat, name="heartbeat")
         self._sync = sync
         self.local = not alone
