@@ -718,7 +718,7 @@ def test_a_replica_that_may_be_further_behind_than_keys_are_held(server):
     def levels(bound, **options):
         return [RedisTier(server.url, stream=None, **options), ReplicaTier(str, max_staleness=bound)]
 
-    with pytest.warns(RuntimeWarning, match=r"a replica may be 62 s behind, and keys are held for 30 s .* lease=62"):
+    with pytest.warns(RuntimeWarning, match=r"a replica may be 62 s behind, and keys are held for 30 s.* lease=62"):
         TieredCache("far", levels(60), load=str, save=print).close()
     TieredCache("reads_only", levels(60), load=str).close()
     TieredCache("near", levels(20), load=str, save=print).close()

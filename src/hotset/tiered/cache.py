@@ -138,8 +138,8 @@ class TieredCache(Generic[K, V]):
         held_for = min((float(getattr(tier, "held_for", math.inf)) for tier in tiers), default=math.inf)
         if lags > held_for and (self._origin.saves or self._origin.deletes):
             warnings.warn(
-                f"a replica may be {lags:g} s behind, and keys are held for {held_for:g} s while the origin is written: "
-                "a process that is killed in between may have the older value loaded again from the replica after that. "
+                f"a replica may be {lags:g} s behind, and keys are held for {held_for:g} s while the origin is written."
+                " A process that is killed in between may have the older value loaded again from it after that. "
                 f"Give the shared levels lease={math.ceil(lags)}, or the replica a shorter max_staleness",
                 RuntimeWarning,
                 2,
