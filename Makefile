@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv-dev
 BIN := $(VENV)/bin
 
-.PHONY: help build test lint types sanitize conformance wheel bench clean
+.PHONY: help build test lint types sanitize fuzz conformance wheel bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,9 @@ types: build ## mypy --strict, and the stub against the built module
 
 sanitize: ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer (gcc or clang on Linux)
 	PYTHON=$(PYTHON) bash .ci/sanitize $(ARGS)
+
+fuzz: build ## damaged and forged bytes at the decoder (ARGS='seconds seed'; a minute)
+	$(BIN)/python tests/tiers/fuzz_wire.py $(ARGS)
 
 conformance: build ## the tests of cachetools and of CPython on our classes
 	$(BIN)/python tests/conformance/run.py $(ARGS)

@@ -607,7 +607,7 @@ class TestWhileRevalidating:
 
 
 class TestFailSafe:
-    def test_the_origin_is_asked_once_a_throttle(self, build, levels, make):
+    def test_the_origin_is_asked_once_a_throttle(self, make):
         origin = Origin({"a": 1})
         cache = make(origin, ttl=0.1, keep=60, jitter=0, fail_safe_throttle=30, max_staleness=0.2)
         assert cache.get("a") == 1
@@ -618,14 +618,26 @@ class TestFailSafe:
             assert cache.get("a") == 1
             assert cache.get_many("a") == {"a": 1}
             time.sleep(0.02)
-        if "memory" in levels:
-            assert len(origin.calls) == 2
-        else:
-            assert len(origin.calls) > 2  # nobody remembers
+        assert len(origin.calls) == 2
 
-    def test_and_again_after_it(self, build):
+    def test_many_once_a_throttle(self, make):
+        origin = Origin({"a": 1, "b": 2})
+        cache = make(load_many=origin.many, ttl=0.1, keep=60, jitter=0, fail_safe_throttle=30, max_staleness=0.2)
+        assert cache.get_many("ab") == {"a": 1, "b": 2}
+        origin.failure = OSError("the origin is away")
+        time.sleep(0.15)
+        for _ in range(10):
+            assert cache.get_many("ab") == {"a": 1, "b": 2}
+        assert len(origin.calls) == 2
+        origin.failure = None
+        cache.invalidate("a")  # what is gone is not served, throttled or not
+        origin.values["a"] = 10
+        assert cache.get_many("ab") == {"a": 10, "b": 2}
+        assert origin.calls[2:] == [["a"]]
+
+    def test_and_again_after_it(self, make):
         origin = Origin({"a": 1})
-        cache = build([MemoryTier(10)], origin, ttl=0.1, keep=60, jitter=0, fail_safe_throttle=0.3)
+        cache = make(origin, ttl=0.1, keep=60, jitter=0, fail_safe_throttle=0.3)
         assert cache.get("a") == 1
         origin.failure = OSError("the origin is away")
         time.sleep(0.15)

@@ -102,6 +102,8 @@ class Books:
         self.flights: Flights[Entry] = Flights()
         self.own: LRUCache[str, bytes] = LRUCache(_OWN_WRITES, ttl=_OWN_SECONDS)
         self.leases: LRUCache[tuple[str, str], Fence] = LRUCache(_OWN_WRITES, ttl=_OWN_SECONDS)  # by level and name
+        # Without memory: which version of a name is served, and until when, before the origin is asked again.
+        self.throttled: LRUCache[str, tuple[bytes, float]] = LRUCache(_OWN_WRITES)
         self.departed: LRUCache[str, str] = LRUCache(1024)  # why names went lately, for `explain`
         self.load_latencies = Latencies()
         self.slow_reads = 0  # names looked up in memory by Python
@@ -204,9 +206,12 @@ class Books:
 
     def _throttle(self, name: str, kept: Kept, options: Options) -> None:
         """Serve what is kept for a while before the origin is asked again, unless it was invalidated meanwhile."""
-        if self.memory is None or kept.fence is None:
-            return
         life = min(options.fail_safe_throttle, kept.entry.keep)
+        if self.memory is None:
+            self.throttled[name] = kept.entry.version, time.monotonic() + life
+            return
+        if kept.fence is None:
+            return
         # What nobody tells of is not served for long in any case.
         now = time.monotonic()
         confirmed = kept.confirmed if kept.told else now
@@ -214,6 +219,11 @@ class Books:
         if record is not None:
             record.loose = self.streamed and not kept.told
             self._arm(record, options, None)
+
+    def _is_throttled(self, name: str, entry: Entry) -> bool:
+        """Whether this entry, whose life is over, is to be served once more without asking the origin."""
+        version, until = self.throttled.get(name, (b"", -math.inf))
+        return until > time.monotonic() and version == entry.version
 
     def entry_of(
         self, value: Any, options: Options, cost: float = 0.0, epoch: int = 0, tags: tuple[str, ...] = ()

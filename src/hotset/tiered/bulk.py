@@ -250,13 +250,20 @@ class Bulk(Loads):
         values: dict[Any, Any],
     ) -> Flow:
         """Load what no level had; keys whose load is under way elsewhere are waited for."""
+        stale = {name: entry for name, entry in stale.items() if entry.keep > 0 and options.keep > 0}
+        if self.throttled:
+            for name, entry in stale.items():
+                if name in left and self._is_throttled(name, entry):
+                    self.stale_served += 1
+                    if self._served(entry.value, entry.absent) is not ABSENT:
+                        values[left[name]] = entry.value
+                    del left[name]
         led: dict[str, Flight[Entry]] = {}
         awaited: dict[str, Flight[Entry]] = {}
         for name in left:
             flight, leads = self.flights.join(name)
             (led if leads else awaited)[name] = flight
         failure: Exception | None = None
-        stale = {name: entry for name, entry in stale.items() if entry.keep > 0 and options.keep > 0}
         patience = dict.fromkeys(left, options.hard_timeout)
         if options.soft_timeout is not None:
             patience.update(dict.fromkeys(left.keys() & stale.keys(), options.soft_timeout))

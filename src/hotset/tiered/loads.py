@@ -97,6 +97,9 @@ class Loads(Books):
         kept = None
         if stale is not None and stale.keep > 0 and options.keep > 0:
             kept = Kept(stale, fence, told, confirmed)
+            if self.throttled and self._is_throttled(name, stale):
+                self.stale_served += 1
+                return self._served(stale.value, stale.absent)
         return (yield from self._loaded(key, name, options, loader, kept))
 
     def _lease(self, level: Level, name: str, options: Options) -> Generator[Effect, Any, Fence]:
