@@ -204,7 +204,7 @@ def test_on_a_terminal_the_table_is_live(tmp_path):
 
     master, slave = pty.openpty()
     with start(
-        tmp_path, "--seconds", 2, "--no-picture", stdout=subprocess.DEVNULL, stderr=slave, stdin=slave
+        tmp_path, "--seconds", 4, "--no-picture", stdout=subprocess.DEVNULL, stderr=slave, stdin=slave
     ) as process:
         os.close(slave)
         shown = b""

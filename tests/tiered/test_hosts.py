@@ -234,7 +234,14 @@ def test_memory_is_warmed_from_the_disk(host, server, eventually, alone):
     near.set_many({f"k{number}": number for number in range(90)})
     if not alone:
         eventually(lambda: settled(far))
-    far.get_many([f"k{number}" for number in range(90)])
+
+    def all_on_disk():
+        far._logic.memory.store.clear()
+        before = far.stats().levels[1].hits
+        far.get_many([f"k{number}" for number in range(90)])
+        return far.stats().levels[1].hits - before == 90
+
+    eventually(all_on_disk)
     far.close()
     if not alone:
         near.set("k7", "new")

@@ -66,7 +66,7 @@ class TestMade:
     def test_no_tiers(self, make):
         with pytest.raises(ValueError, match="tiers"):
             make(tiers=[])
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="tiers must be a list of tiers, got "):
             make(tiers=MemoryTier(10))
 
     def test_two_memories(self, make):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import datetime
 import math
 import os
 import random
@@ -96,12 +97,23 @@ def within(seconds, error, call, *args):
 # Arguments
 
 
+@pytest.mark.parametrize("name", ["timeout", "connect_timeout", "lease", "heartbeat"])
+def test_durations(name):
+    for duration in (0.25, "250ms", datetime.timedelta(seconds=0.25)):
+        RedisTier(**{name: duration})
+    assert RedisTier(timeout="250ms").timeout == 0.25
+    with pytest.raises(ValueError, match=f"^{name} "):
+        RedisTier(**{name: "soon"})
+    with pytest.raises(TypeError, match=f"^{name} "):
+        RedisTier(**{name: b"1s"})
+
+
 def test_nonsense_is_refused(server):
-    for wrong in (7, b"redis://localhost", None, redis.asyncio.Redis()):
-        with pytest.raises(TypeError):
+    for wrong in (7, b"redis://localhost", None):
+        with pytest.raises(TypeError, match=r"a URL or a redis\.Redis client is wanted"):
             RedisTier(wrong)
-    with pytest.raises(TypeError, match="timeout"):
-        RedisTier(timeout="1s")
+    with pytest.raises(TypeError, match=r"give the URL or a redis\.Redis, which serve threads and asyncio alike"):
+        RedisTier(redis.asyncio.Redis())
     for options in (
         {"timeout": 0},
         {"connect_timeout": -1},
