@@ -116,7 +116,7 @@ def test_tags_are_as_they_read(cache):
         ({"key": "user:{}"}, "", "user:{}"),
         ({"key": "user:{0}"}, "0", "user:{0}"),
         ({"key": "{user_id}", "tags": ["users", "user {id}"]}, "id", "user {id}"),
-        ({"key": lambda user_id, full: user_id, "tags": ["user {id}"]}, "id", "user {id}"),
+        pytest.param({"key": lambda user_id, full: user_id, "tags": ["user {id}"]}, "id", "user {id}", id="a function"),
     ],
     ids=repr,
 )

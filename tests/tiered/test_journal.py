@@ -57,11 +57,10 @@ class TestJournal:
     def test_a_commit_is_on_the_disk(self, tmp_path):
         """No test can pull the plug; what SQLite promises then is by these."""
         journal = Journal(tmp_path / "journal")
-        (mode,), (level,) = (
-            journal._database.execute(f"PRAGMA {word}").fetchone() for word in ("journal_mode", "synchronous")
-        )
+        words = ("journal_mode", "synchronous", "fullfsync")
+        found = [journal._database.execute(f"PRAGMA {word}").fetchone()[0] for word in words]
         journal.close()
-        assert (mode, level) == ("wal", 2)
+        assert found == ["wal", 2, 1]
 
     def test_what_was_coalesced_does_not_come_back(self, tmp_path):
         """A chunk of which all is done with stays until the older ones are: then the later value wins."""

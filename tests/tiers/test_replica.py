@@ -22,7 +22,7 @@ from hotset.testing.driver import RecordingListener, entry, opened
 from hotset.testing.tier_contract import TierContract
 from hotset.tiered import ABSENT, Loaded, TieredCache
 from hotset.tiered.breaker import Breaker
-from hotset.tiers import MemoryTier, RedisTier, ReplicaTier
+from hotset.tiers import MemoryTier, RedisTier, ReplicatedTier, ReplicaTier
 from hotset.tiers.contract import CLEAR
 from hotset.tiers.replica import Replica
 
@@ -718,8 +718,12 @@ def test_a_replica_that_may_be_further_behind_than_keys_are_held(server):
     def levels(bound, **options):
         return [RedisTier(server.url, stream=None, **options), ReplicaTier(str, max_staleness=bound)]
 
-    with pytest.warns(RuntimeWarning, match=r"a replica may be 62 s behind, and keys are held for 30 s.* lease=62"):
+    with pytest.warns(RuntimeWarning, match=r"62 s behind, and keys are held for 30 s.* a lease of 62 s"):
         TieredCache("far", levels(60), load=str, save=print).close()
+    zones = {"near": RedisTier(server.url, stream=None, lease=7), "far": RedisTier(server.url, stream=None)}
+    held = [ReplicatedTier(zones, local="near"), levels(60)[1]]
+    with pytest.warns(RuntimeWarning, match="held for 7 s"):  # the member that lets go first decides
+        TieredCache("zones", held, load=str, save=print).close()
     TieredCache("reads_only", levels(60), load=str).close()
     TieredCache("near", levels(20), load=str, save=print).close()
     TieredCache("held", levels(60, lease="62s"), load=str, save=print).close()

@@ -140,7 +140,8 @@ class TieredCache(Generic[K, V]):
             warnings.warn(
                 f"a replica may be {lags:g} s behind, and keys are held for {held_for:g} s while the origin is written."
                 " A process that is killed in between may have the older value loaded again from it after that. "
-                f"Give the shared levels lease={math.ceil(lags)}, or the replica a shorter max_staleness",
+                f"Give the shared levels a lease of {lags:g} s and what a save takes, or the replica a shorter "
+                "max_staleness",
                 RuntimeWarning,
                 2,
             )

@@ -177,6 +177,7 @@ class CombinedTier:
         ]
         self.streams = all(member.streams for member in self._members)
         self.holds = all(getattr(tier, "holds", False) for tier in tiers.values())
+        self.held_for = min(float(getattr(tier, "held_for", math.inf)) for tier in tiers.values())
         self._ears = [_Ear(self, member) for member in self._members]
         self._listener: Listener | None = None
         self._closed = False

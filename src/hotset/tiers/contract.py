@@ -252,7 +252,10 @@ class Tier(Protocol):
 
 @runtime_checkable
 class HoldingTier(Tier, Protocol):
-    """A shared tier that can hold names while the origin is changed."""
+    """A shared tier that can hold names while the origin is changed.
+
+    It says in `held_for`, if it has that, after how many seconds a hold runs out.
+    """
 
     # True; without it, or with false, a tier is no holding one though it has the methods.
     holds: bool
