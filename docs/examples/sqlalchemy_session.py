@@ -31,7 +31,8 @@ def invalidate_by(session: Session, cache: TieredCache[int, str]) -> None:
 
     With `hold` the server lets go of them before the commit: a process that dies right after it leaves nothing old.
     The release of a SAVEPOINT is no commit yet, and its rollback leaves what was changed before it. What a session does
-    not know of (SQL as text, triggers, cascades of the database) is to be invalidated by hand.
+    not know by its keys is to be invalidated by hand: SQL as text, statements on a Table in place of the class,
+    `insert(User)` and upserts, the old key of a row that gets another one, triggers, cascades of the database.
     """
     held = cache.invalidations(hold=True)
 
