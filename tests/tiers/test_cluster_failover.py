@@ -195,8 +195,10 @@ def test_a_primary_that_is_killed_under_load(cluster, checked, eventually, victi
         time.sleep(0.5)
         there = holder(cluster, checker)
         dead = there if victim == "state" else next(one for one in cluster.primaries() if one is not there)
+        at_first = checker.counts.copy()
         (dead.stop if victim == "hung" else dead.kill)()
         cluster.wait_for_failover(dead)
+        meanwhile = checker.counts - at_first
         if victim == "hung":
             dead.cont()  # and takes itself for a primary until it is told
         eventually(lambda: works(checker.tier))
@@ -206,6 +208,7 @@ def test_a_primary_that_is_killed_under_load(cluster, checked, eventually, victi
     assert not checker.older, checker.older[:5]
     assert checker.counts["reads"] > 500, checker.counts
     assert checker.counts["changes"] > 300, checker.counts
+    assert min(meanwhile["reads"], meanwhile["changes"]) >= 2, meanwhile  # nobody waited until there was a new primary
     assert level.errors + level.refused.get("unavailable", 0) > 0
     assert level.hits > before or level.state != "closed"
     # A read that finds nothing asks twice, for the entry and for a lease, and then fills.
